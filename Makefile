@@ -1,0 +1,142 @@
+# The front door. `make` alone prints help. Works with GNU make 3.81 (macOS) and any POSIX sh.
+
+PROFILE  ?= sample
+NB       ?=
+JOBS     ?=
+DATA_DIR ?=
+PYTHON   ?=
+MODEL    ?=
+ARGS     ?=
+VENV     ?= .venv
+
+# An active conda environment is used instead of .venv; its `base` is left alone.
+ifneq ($(CONDA_PREFIX),)
+ifneq ($(CONDA_DEFAULT_ENV),base)
+VENV := $(CONDA_PREFIX)
+CONDA := yes
+endif
+endif
+
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.saliency-iqa-reproduction
+BUILD := build/$(PROFILE)
+
+# What an executed notebook depends on, besides its source. Nothing is imported to find out.
+NOTEBOOKS := $(sort $(wildcard notebooks/$(if $(NB),$(NB),[0-9][0-9])_*.ipynb))
+EXECUTED  := $(NOTEBOOKS:notebooks/%=$(BUILD)/%)
+SOURCES   := $(shell find lib -type f ! -path '*/__pycache__/*')
+WEIGHTS   := $(wildcard weights/*)
+INPUTS    := $(BUILD)/.inputs
+
+ifneq ($(DATA_DIR),)
+export DATA_DIR
+endif
+FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
+.DELETE_ON_ERROR:
+.PHONY: help setup data reproduce refresh verify test lint lab bench train lock clean check-notebooks
+
+help: ## print this
+	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  %-11s%s\n", $$1, $$2 }'
+	@echo
+	@echo '  PROFILE    one set of notebook parameters, profiles/PROFILE.yaml (now: $(PROFILE))'
+	@echo '  NB         one notebook by its number; all of them without it'
+	@echo '  JOBS       worker processes (default: the notebooks decide)'
+	@echo '  DATA_DIR   where the data sets are (default: data/)'
+	@echo '  PYTHON     the Python (3.11 or newer) that .venv is made with'
+	@echo '  ARGS       passed on by test, train, bench and lock'
+
+setup: $(INSTALLED) ## create .venv from the lock, or bring it up to date
+
+data: $(INSTALLED) ## download what PROFILE needs (resumes, checks sums)
+	@$(PY) -m lib.data.download --profile $(PROFILE)
+
+reproduce: check-notebooks $(EXECUTED) ## run the notebooks that need it; tables and figures land in figures/
+	@echo
+	@echo "Tables and figures, $(PROFILE) profile:"
+	@find "$${FIGURES_DIR:-figures}/$(PROFILE)" -type f ! -name '.*' 2>/dev/null | sort | sed 's/^/  /'
+	@echo "Executed notebooks: $(BUILD)/"
+
+refresh: ## rerun `sample` and store its outputs in notebooks/, to be committed
+	@$(MAKE) --no-print-directory reproduce PROFILE=sample
+	@$(PY) -m lib.run refresh $(NOTEBOOKS)
+
+verify: $(INSTALLED) ## rerun PROFILE from nothing in a scratch folder; compare every CSV byte for byte
+	@$(PY) -m lib.run verify $(FLAGS) $(NOTEBOOKS)
+
+test: $(INSTALLED) ## run the tests
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## check style, formatting and the hygiene of the notebooks
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m lib.run lint-notebooks
+
+lab: $(INSTALLED) ## open JupyterLab
+	@$(PY) -m jupyter lab --notebook-dir=.
+
+bench: $(INSTALLED) ## measure speed against peer implementations
+	@$(PY) -m benchmarks.bench $(ARGS)
+
+train: $(INSTALLED) ## train MODEL (make train ARGS=--help lists them), or resume its training
+	@$(PY) -m lib.recipes $(MODEL) $(ARGS)
+
+lock: $(INSTALLED) ## remake requirements.txt from requirements.in (ARGS=--upgrade for newer versions)
+	@$(PY) -m pip install -q uv
+	@$(PY) -m uv pip compile -q $(ARGS) requirements.in
+
+clean: ## remove build/ and every cached result (not .venv, not data/)
+	rm -rf build .cache .pytest_cache .ruff_cache *.egg-info
+
+check-notebooks:
+	@test -n "$(NOTEBOOKS)" || { echo "No notebook notebooks/$(or $(NB),NN)_*.ipynb; see: ls notebooks" >&2; exit 2; }
+	@test -f profiles/$(PROFILE).yaml || { echo "No profile profiles/$(PROFILE).yaml; see: ls profiles" >&2; exit 2; }
+
+# -- one notebook ------------------------------------------------------------------------------
+
+$(BUILD)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(WEIGHTS) profiles/$(PROFILE).yaml requirements.txt $(INPUTS) | $(INSTALLED)
+	@$(PY) -m lib.run notebook $(FLAGS) $<
+
+# A file that changes when DATA_DIR, or anything in it, does. Written while make reads this file,
+# so that the rule above sees its true age even under `make -n`. `sample` reads no data set.
+ifneq ($(filter reproduce,$(MAKECMDGOALS)),)
+DATA := $(or $(DATA_DIR),data)
+DATA_STATE := $(if $(filter sample,$(PROFILE)),packaged,$(DATA) $(shell ls -lnLR '$(DATA)' 2>/dev/null | cksum))
+$(shell mkdir -p $(BUILD); echo '$(DATA_STATE)' > $(INPUTS).new; \
+    if cmp -s $(INPUTS).new $(INPUTS); then rm $(INPUTS).new; else mv $(INPUTS).new $(INPUTS); fi)
+endif
+
+# -- the environment ---------------------------------------------------------------------------
+
+# grad-cam and pyiqa bring opencv-python and opencv-python-headless, which overwrite each other's
+# `cv2`; the first needs libGL, which servers lack. Laying headless down last settles it.
+$(INSTALLED): requirements.txt pyproject.toml
+ifndef CONDA
+	@set -e; if ! $(PY) -c pass 2>/dev/null; then \
+	    for python in $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	        if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo "Python 3.11 or newer is needed, and $(if $(PYTHON),$(PYTHON) is not,no python3 here is). Try: make PYTHON=/path/to/python3.12" >&2; exit 1; \
+	    fi; \
+	    echo "Creating $(VENV) with `$$found --version`"; \
+	    "$$found" -m venv --clear $(VENV); \
+	fi
+endif
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PY) is older than Python 3.11; make a newer environment" >&2; exit 1; }
+	@echo "Installing requirements.txt into $(VENV), 200 packages (3 GB; more with a CUDA torch). Log: $(VENV)/install.log"
+	@{ $(PY) -m pip install --disable-pip-version-check --progress-bar off -r requirements.txt \
+	    && $(PY) -m pip install -q --disable-pip-version-check --no-deps --force-reinstall "`grep '^opencv-python-headless==' requirements.txt`" \
+	    && $(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . \
+	    && echo INSTALLED; } 2>&1 | tee $(VENV)/install.log | { n=0; ok=1; while IFS= read -r line; do case $$line in \
+	        Collecting*|Processing*) n=$$((n + 1)); if [ $$((n % 40)) -eq 0 ]; then echo "  $$n packages found"; fi;; \
+	        *Downloading*[0-9][0-9][0-9].[0-9]*MB*) echo "  $${line#"$${line%%[! ]*}"}";; \
+	        Installing\ collected*) echo "  unpacking";; \
+	        ERROR*|error*) echo "$$line" >&2;; \
+	        INSTALLED) ok=0;; \
+	    esac; done; exit $$ok; } || { echo "Installation failed; the whole log is $(VENV)/install.log" >&2; exit 1; }
+	@touch $@

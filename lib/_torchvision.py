@@ -1,0 +1,44 @@
+"""One guard for one packaging accident: a CPU-only torch beside a CUDA-built torchvision.
+
+The torchvision wheel on the package index is compiled against CUDA torch. Beside a CPU torch its
+binary cannot be loaded, and ``import torchvision`` (hence timm, pytorch_grad_cam and pyiqa) stops
+with "operator torchvision::nms does not exist". Nothing in this project calls those operators, so
+declaring their names is enough to let the import pass.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+_SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_declared: list[torch.library.Library] = []  # a Library takes its operators along when collected
+
+
+def ensure_torchvision_imports() -> bool:
+    """Declare torchvision's operators if, and only if, its own binary does not load.
+
+    Returns
+    -------
+    bool
+        True where the names were declared here; False where torchvision's own operators are in
+        place (or torchvision is absent) and nothing was done.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or _declared:
+        return bool(_declared)
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    for binary in sorted(folder.glob("_C*")):
+        try:
+            torch.ops.load_library(str(binary))
+            return False
+        except (ImportError, OSError):
+            continue
+    library = torch.library.Library("torchvision", "DEF")
+    for schema in _SCHEMAS.values():
+        library.define(schema)
+    _declared.append(library)
+    return True

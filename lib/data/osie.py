@@ -1,0 +1,85 @@
+"""OSIE: 700 photographs, each looked at freely for three seconds by 15 eye-tracked viewers.
+
+J. Xu, M. Jiang, S. Wang, M. S. Kankanhalli, Q. Zhao, "Predicting human gaze beyond pixels",
+Journal of Vision, 2014 (MIT licence). 800x600 pixels, about 24 pixels a degree of visual angle:
+the usual width of the Gaussian that turns fixations into a density.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from lib.data.images import read_image, resize_image
+from lib.data.records import Dataset, Record, fingerprint
+from lib.maps import fixation_density
+
+PIXELS_PER_DEGREE = 24.0
+
+
+class OSIE(Dataset):
+    """All images with the fixations of all viewers.
+
+    Parameters
+    ----------
+    root : Path
+        Folder with `stimuli/` and `fixations.mat`.
+    sigma : float
+        Width of the density's Gaussian, pixels of the 800x600 image.
+    long_side : int
+        Width to which records are reduced (image, fixations and density alike); 800 is the
+        original.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `fixations.mat` or a stimulus is missing.
+    ValueError
+        If `fixations.mat` is not what the authors published.
+    """
+
+    name = "OSIE"
+    kind = "human fixations (15 viewers)"
+
+    def __init__(self, root: Path, sigma: float = PIXELS_PER_DEGREE, long_side: int = 800):
+        self.root, self.sigma, self.long_side = Path(root), float(sigma), int(long_side)
+        mat = self.root / "fixations.mat"
+        if not mat.is_file():
+            raise FileNotFoundError(
+                f"no OSIE fixations at {mat}; run `make data PROFILE=open`, or point DATA_DIR "
+                "at the folder that holds osie/"
+            )
+        self._fixations = _read_fixations(mat)
+        self.names = sorted(self._fixations)
+        self.fingerprint = fingerprint(
+            ["osie", self.sigma, self.long_side]
+            + [(n, self._fixations[n].tobytes()) for n in self.names]
+        )
+
+    def __getitem__(self, index: int) -> Record:
+        name = self.names[index]
+        image = read_image(self.root / "stimuli" / name)
+        scale = self.long_side / max(image.shape[:2])
+        height, width = (round(side * scale) for side in image.shape[:2])
+        image = resize_image(image, height, width)
+        fixations = self._fixations[name] * scale
+        density = fixation_density(fixations, (height, width), self.sigma * scale)
+        return Record(name, image, fixations, density)
+
+
+def _read_fixations(mat: Path) -> dict[str, np.ndarray]:
+    try:
+        trials = loadmat(mat, squeeze_me=True, struct_as_record=False)["fixations"]
+        return {
+            str(trial.img): np.concatenate(
+                [
+                    # Continuous screen coordinates, 1.2 to 799.2 and 1.2 to 599.2 in the
+                    # published file: taken as they are. A single fixation comes as a scalar.
+                    np.stack([np.atleast_1d(s.fix_x), np.atleast_1d(s.fix_y)], axis=1)
+                    for s in np.atleast_1d(trial.subjects)
+                ]
+            ).astype(np.float64)
+            for trial in trials
+        }
+    except (KeyError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{mat} is not OSIE's fixations.mat ({error}); download it again") from error

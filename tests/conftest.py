@@ -1,0 +1,29 @@
+"""Fixtures that every test may use."""
+
+import matplotlib
+import pytest
+
+from lib.paths import data_dir
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture
+def real_data():
+    """Give the folder of a real data set, or skip the test where ``DATA_DIR`` lacks it."""
+
+    def folder_of(name):
+        folder = data_dir() / name
+        if not folder.is_dir():
+            pytest.skip(f"{name} is not in {data_dir()}; set DATA_DIR or run: make data")
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """Memoise into an empty folder that this test has to itself."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("CACHE_DIR", str(folder))
+    return folder

@@ -1,0 +1,165 @@
+"""Table I is honest: nothing is judged on what it was fitted to, and a kill changes no number."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import comparison, extraction
+from lib.comparison import RAW, TRANSFORMED
+from lib.data.records import Dataset, Record
+from lib.extraction import Source, Subset, extract
+from lib.maps import fixation_density
+
+THIS = sys.modules[__name__]
+
+
+class Blobs(Dataset):
+    """Pictures whose observers look at one bright blob, near the middle more often than not."""
+
+    name, kind, fingerprint = "blobs", "made up", "0"
+
+    def __init__(self, count=12):
+        self.names = [f"blob {i}" for i in range(count)]
+        self.read = []
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        rng = np.random.default_rng(index)
+        x, y = rng.normal([40, 24], [14, 9]).clip([6, 6], [73, 41])
+        fixations = rng.normal([x, y], 3, (60, 2)).clip([0, 0], [79, 47])
+        density = fixation_density(fixations, (48, 80), 3)
+        gray = np.rint(255 * density / density.max()).astype(np.uint8)
+        return Record(self.names[index], np.dstack([gray] * 3), fixations, density)
+
+
+def bright(records):
+    return np.stack([r.image[..., 0].astype(np.float32) for r in records])
+
+
+def noise(records):
+    return np.stack([np.random.default_rng(len(r.name)).random((48, 80)) for r in records])
+
+
+@pytest.fixture
+def blobs():
+    return Blobs()
+
+
+BRIGHT = Source("Models", "bright", bright, "b", (THIS,))
+NOISE = Source("Models", "noise", noise, "n", (THIS,))
+
+
+@pytest.fixture
+def scores(blobs, empty_cache):
+    return comparison.evaluate([BRIGHT, NOISE], blobs, folds=3)[0]
+
+
+def test_every_method_image_stage_and_metric_is_scored_once(scores, blobs):
+    keys = scores[["method", "stage", "image", "metric"]]
+    assert not keys.duplicated().any()
+    assert len(scores) == 4 * len(blobs) * 2 * len(comparison.METRICS)
+    assert np.isfinite(scores.value).all()
+
+
+def test_a_map_of_the_density_beats_the_prior_and_noise_does_not(scores):
+    verdict = comparison.verdicts(comparison.summarize(scores)).set_index(["stage", "method"]).verdict
+    assert verdict[RAW, "bright"] == "beats it" and verdict[TRANSFORMED, "bright"] == "beats it"
+    assert verdict[RAW, "noise"] in ("loses", "mixed")
+
+
+def test_transforms_give_noise_the_centre_prior_back(scores):
+    cc = scores[scores.metric == "CC"].groupby(["method", "stage"]).value.mean()
+    assert cc["noise", TRANSFORMED] == pytest.approx(cc["CenterPrior", TRANSFORMED], abs=0.1)
+    assert cc["noise", RAW] < 0.1
+
+
+def test_transform_of_a_fold_is_fitted_without_its_images(blobs, empty_cache):
+    fold = np.random.default_rng(0).permutation(np.arange(len(blobs)) % 3)
+    plain = comparison.evaluate([BRIGHT], blobs, folds=3)[1]["bright"]
+
+    class Changed(Blobs):
+        fingerprint = "1"
+
+        def __getitem__(self, index):
+            record = super().__getitem__(index)
+            if fold[index] == 0:  # ruin the people of fold 0 only
+                density = np.roll(record.density, 40, axis=1)
+                record = Record(record.name, record.image, record.fixations, density)
+            return record
+
+    ruined = comparison.evaluate([BRIGHT], Changed(), folds=3)[1]["bright"]
+    assert np.array_equal(plain[0].curve()[1], ruined[0].curve()[1])
+    assert not np.array_equal(plain[1].curve()[1], ruined[1].curve()[1])
+
+
+def test_a_killed_extraction_resumes_and_gives_the_same_table(blobs, empty_cache, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    done = []
+
+    def dies(records):
+        if len(done) == 2:
+            raise Killed
+        done.append(len(records))
+        return bright(records)
+
+    with pytest.raises(Killed):
+        extract(Source("Models", "bright", dies, "b", (THIS,)), blobs, batch_size=3)
+    blobs.read.clear()
+    resumed = extract(BRIGHT, blobs, batch_size=3)
+    assert sorted(blobs.read) == list(range(6, 12)), "the first two batches were on disk"
+    monkeypatch.setenv("CACHE_DIR", str(empty_cache / "other"))
+    assert all(np.array_equal(a, b) for a, b in zip(resumed, extract(BRIGHT, blobs), strict=True))
+
+
+def test_images_of_different_shapes_go_in_different_batches(empty_cache):
+    class Mixed(Blobs):
+        def __getitem__(self, index):
+            record = super().__getitem__(index)
+            image = record.image if index % 3 else record.image.transpose(1, 0, 2)
+            return Record(record.name, image, record.fixations, record.density)
+
+    found = extract(BRIGHT, Mixed(7))
+    assert [m.shape for m in found[:3]] == [(80, 48), (48, 80), (48, 80)]
+
+
+def test_summary_stands_beside_the_paper_after_the_transforms_only(scores):
+    paper = pd.DataFrame({"group": ["x"], "method": ["bright"], "NSS": [0.6], "CC": [0.5]})
+    table = comparison.summarize(scores, paper).set_index(["stage", "method", "metric"])
+    assert table.paper[TRANSFORMED, "bright", "NSS-paper"] == 0.6
+    assert np.isnan(table.paper[TRANSFORMED, "bright", "NSS"])
+    assert np.isnan(table.paper[RAW, "bright", "CC"])
+    row = table.loc[(RAW, "bright", "CC")]
+    assert row.low < row.value < row.high and row.n == 12 and row.p_value < 0.01
+
+
+def test_holm_is_the_step_down_correction():
+    p = pd.Series([0.01, 0.04, 0.03, 0.5])
+    assert comparison._holm(p) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+
+
+def test_conclusion_says_what_the_numbers_say(scores, blobs):
+    verdict = comparison.verdicts(comparison.summarize(scores))
+    against = comparison.compare(scores, ["bright"], "noise", seed=0)
+    text = comparison.conclusion(verdict, against, ["bright"], blobs)
+    assert "**bright** beats the centre prior" in text and "12 images" in text
+    assert "worse" not in text.split("against the ImageNet trunk")[1]
+
+
+def test_subset_is_part_of_the_whole_and_shares_its_maps(blobs, empty_cache):
+    part = Subset(blobs, 5, seed=1)
+    assert len(part) == 5 and set(part.names) < set(blobs.names)
+    assert part[2].name == part.names[2]
+    whole = dict(zip(blobs.names, extract(BRIGHT, blobs), strict=True))
+    blobs.read.clear()
+    for name, saliency_map in zip(part.names, extract(BRIGHT, part), strict=True):
+        assert np.array_equal(saliency_map, whole[name])
+    assert not blobs.read
+    assert len(Subset(blobs, 99)) == len(blobs)
+
+
+def test_network_input_is_a_multiple_of_32_and_keeps_the_shape_of_the_picture(blobs):
+    assert extraction.network_input([blobs[0], blobs[1]], 160).shape == (2, 96, 160, 3)

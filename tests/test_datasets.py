@@ -1,0 +1,122 @@
+"""OSIE and BIQ2021 through their loaders: on small trees in the same layout, and on the real ones."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from lib import data
+from lib.data.biq2021 import BIQ2021
+from lib.data.osie import OSIE
+from lib.data.records import fingerprint
+
+RNG = np.random.default_rng(0)
+
+
+def photograph(path, size=(8, 8)):
+    Image.fromarray(RNG.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path, "JPEG")
+
+
+@pytest.fixture
+def biq(tmp_path):
+    (tmp_path / "Images").mkdir()
+    for name in ("ss01 (1).jpg", "ss02 (1014).JPG", "ss03 (2).jpg"):
+        photograph(tmp_path / "Images" / name)
+    rows = "Image Name,MOS,,\nss03 (2).jpg,0.9,,\nss02 (1014).jpg,0.25,,\nss01 (7).jpg,0.5,,\n"
+    (tmp_path / "Train (Images and MOS).csv").write_text(rows)
+    (tmp_path / "Test (Images and MOS).csv").write_text("Image Name,MOS\nss01 (1).jpg,0.4\n")
+    return tmp_path
+
+
+def test_biq2021_reads_scores_and_forgives_the_case_of_a_file_name(biq):
+    train = BIQ2021(biq, "train")
+    assert train.names == ["ss02 (1014).jpg", "ss03 (2).jpg"] and train.missing == 1
+    record = train[0]
+    assert record.mos == 0.25 and record.mos_range == (0, 1) and record.image.shape == (8, 8, 3)
+    assert BIQ2021(biq, "test")[0].mos == 0.4
+
+
+def test_biq2021_fingerprint_changes_with_a_score(biq):
+    before = BIQ2021(biq, "train").fingerprint
+    path = biq / "Train (Images and MOS).csv"
+    path.write_text(path.read_text().replace("0.9", "0.8"))
+    assert BIQ2021(biq, "train").fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("Image Name,MOS\nss03 (2).jpg,1.7\n", "no score in"),
+        ("Image Name,MOS\nss03 (2).jpg,\n", "no score in"),
+        ("Image Name,MOS\nss03 (2).jpg,0.1\nss03 (2).jpg,0.2\n", "more than once"),
+        ("name,score\na,1\n", "must have the columns"),
+    ],
+)
+def test_biq2021_bad_scores_are_one_clear_error(biq, rows, message):
+    (biq / "Train (Images and MOS).csv").write_text(rows)
+    with pytest.raises(ValueError, match=message):
+        BIQ2021(biq, "train")
+
+
+def test_missing_data_sets_say_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    for name in ("osie", "biq2021"):
+        with pytest.raises(FileNotFoundError, match="make data PROFILE=open"):
+            data.load(name)
+    with pytest.raises(ValueError, match="unknown data set 'oise'"):
+        data.load("oise")
+
+
+def write_osie(root, viewers):
+    (root / "stimuli").mkdir()
+    photograph(root / "stimuli" / "1001.jpg", (60, 80))
+    subjects = np.zeros(len(viewers), dtype=[("fix_x", "O"), ("fix_y", "O"), ("fix_duration", "O")])
+    for row, (x, y) in zip(subjects, viewers, strict=True):
+        row["fix_x"], row["fix_y"], row["fix_duration"] = x, y, 200.0
+    trial = np.zeros(1, dtype=[("img", "O"), ("subjects", "O")])
+    trial[0]["img"], trial[0]["subjects"] = "1001.jpg", subjects
+    savemat(root / "fixations.mat", {"fixations": trial})
+
+
+def test_osie_collects_all_viewers_and_drops_gaze_outside_the_frame(tmp_path):
+    write_osie(tmp_path, [([10.5, 70.0], [20.0, 30.0]), (5.0, 6.0), ([90.0], [10.0])])
+    record = OSIE(tmp_path, sigma=3)[0]
+    assert record.fixations.tolist() == [[10.5, 20.0], [70.0, 30.0], [5.0, 6.0]]
+    assert record.density.shape == (60, 80)
+    assert record.density.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_osie_reduced_scales_image_fixations_and_density_together(tmp_path):
+    write_osie(tmp_path, [([40.0], [30.0])])
+    record = OSIE(tmp_path, sigma=4, long_side=40)[0]
+    assert record.image.shape == (30, 40, 3) and record.fixations.tolist() == [[20.0, 15.0]]
+    peak = np.unravel_index(record.density.argmax(), record.density.shape)
+    assert np.abs(np.array(peak) - (15, 20)).max() <= 1
+
+
+def test_osie_names_a_damaged_file(tmp_path):
+    (tmp_path / "fixations.mat").write_bytes(b"<html>404</html>" * 20)
+    with pytest.raises(ValueError, match=r"fixations\.mat is not OSIE"):
+        OSIE(tmp_path)
+
+
+def test_fingerprint_depends_on_order_and_on_boundaries():
+    assert fingerprint(["ab", "c"]) != fingerprint(["a", "bc"]) != fingerprint(["bc", "a"])
+
+
+@pytest.mark.data
+def test_real_osie_is_whole(real_data):
+    real_data("osie")
+    osie = data.load("osie")
+    assert len(osie) == 700
+    record = osie[0]
+    assert record.image.shape == (600, 800, 3) and len(record.fixations) > 50
+
+
+@pytest.mark.data
+def test_real_biq2021_splits_share_no_photograph(real_data):
+    real_data("biq2021")
+    train, test = data.load("biq2021", split="train"), data.load("biq2021", split="test")
+    assert not set(train.names) & set(test.names)
+    assert len(train) >= 4000 and len(test) >= 1000
+    assert train[0].image.shape == (512, 512, 3)

@@ -1,0 +1,97 @@
+"""The Baseline, its backbones and its files."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lib import models
+from lib.models.backbones import BACKBONES, create_backbone
+from lib.models.baseline import Baseline, load_baseline, save
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return Baseline("efficientnet_lite0", "imagenet", seed=1)
+
+
+def test_score_of_features_is_the_forward_pass(lite0):
+    x = lite0.normalize(IMAGES)
+    with torch.no_grad():
+        features = lite0.features(x)
+        assert features.shape == (2, 1280, 2, 3)
+        assert torch.equal(lite0(x), lite0.score(features)) and lite0(x).shape == (2,)
+
+
+def test_head_sees_only_the_global_average(lite0):
+    features = torch.rand(2, 1280, 2, 3)
+    with torch.no_grad():
+        shuffled = features.flatten(2)[..., torch.randperm(6)].view_as(features)
+        torch.testing.assert_close(lite0.score(features), lite0.score(shuffled))
+
+
+def test_normalize_maps_gray_to_zero_for_the_lite_models(lite0):
+    gray = np.full((1, 8, 8, 3), 127.5).astype(np.float32)
+    assert lite0.normalize(gray).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("name", [n for n, (_, package) in BACKBONES.items() if package])
+def test_packaged_imagenet_weights_fill_every_entry(name):
+    imagenet, noise = create_backbone(name), create_backbone(name, "random")
+    for (key, a), b in zip(imagenet.state_dict().items(), noise.state_dict().values(), strict=True):
+        if not key.endswith("num_batches_tracked"):
+            assert not torch.equal(a, b), f"{key} kept its random start"
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet50"])
+def test_the_papers_backbones_run_end_to_end(name):
+    model = Baseline(name, "random")
+    assert torch.isfinite(model(model.normalize(IMAGES))).all()
+
+
+def test_unreachable_hub_is_one_error_that_names_the_way_out(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("lib.models.backbones.timm.create_model", offline)
+    with pytest.raises(FileNotFoundError, match="choose one of .*efficientnet_lite0"):
+        create_backbone("resnet50")
+
+
+def test_building_a_model_leaves_the_random_state_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    Baseline("efficientnet_lite0", "random", seed=3)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_saved_model_scores_like_the_original(lite0, tmp_path):
+    save(lite0, tmp_path / "m.safetensors", name="m")
+    again = load_baseline(tmp_path / "m.safetensors")
+    x = lite0.normalize(IMAGES)
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), lite0(x), atol=5e-3, rtol=0)
+        save(again, tmp_path / "n.safetensors", name="m")  # half precision is reached once
+        assert torch.equal(load_baseline(tmp_path / "n.safetensors")(x), again(x))
+
+
+def test_wrong_weight_files_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="make train MODEL=nobody"):
+        models.load("nobody")
+    (tmp_path / "cut.safetensors").write_bytes(b"\0" * 50)
+    with pytest.raises(ValueError, match=r"cut\.safetensors is not a Baseline"):
+        models.load("cut")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other\.safetensors is not a Baseline"):
+        models.load("other")
+
+
+@pytest.mark.parametrize("bad", [{"name": "vgg99"}, {"name": "resnet50", "weights": "salicon"}])
+def test_unknown_names_are_refused(bad):
+    with pytest.raises(ValueError, match="unknown backbone|weights must be"):
+        create_backbone(**bad)

@@ -1,0 +1,67 @@
+"""The notebooks run headlessly, and the committed outputs are those of the committed tables."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+
+from lib.paths import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+SMALL = {
+    "00": {},
+    "01": {
+        "IQA_MODELS": ["baseline-lite0"],
+        "INPUT_LONG_SIDE": 128,
+        "FOLDS": 2,
+        "ABLATION_IMAGES": 2,
+        "FIGURE_IMAGES": [0, 1],
+    },
+}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
+    for variable in ("FIGURES_DIR", "CACHE_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
+    settings = [
+        part
+        for name, value in SMALL[notebook.name[:2]].items()
+        for part in ("--set", f"{name}={json.dumps(value)}")
+    ]
+    command = [sys.executable, "-m", "lib.run", "notebook", "--profile", "sample", *settings]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "build"), str(notebook)],
+        capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    if notebook.name.startswith("01"):
+        table = pd.read_csv(tmp_path / "figures_dir" / "sample" / "table1.csv")
+        assert set(table.metric) == {"NSS", "NSS-paper", "SIM", "CC", "KLD", "AUC-Judd"}
+        assert (table.n == 8).all()
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
+def test_committed_outputs_are_whole_and_in_order(notebook):
+    code = [c for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
+    assert not [o for c in code for o in c.outputs if o.output_type == "error"]
+    assert notebook.stat().st_size < 1.5e6
+
+
+def test_notebook_01_shows_the_committed_sample_table():
+    outputs = [
+        out["data"]["text/markdown"]
+        for cell in nbformat.read(ROOT / "notebooks" / "01_saliency_extraction.ipynb", 4).cells
+        if cell.cell_type == "code"
+        for out in cell.outputs
+        if "text/markdown" in out.get("data", {})
+    ]
+    shown = "".join("".join(text) for text in outputs)
+    table = pd.read_csv(ROOT / "figures" / "sample" / "table1.csv")
+    for row in table[table.metric == "CC"].itertuples():
+        assert f"{row.value:.3f}" in shown and f"[{row.low:.3f}, {row.high:.3f}]" in shown, row

@@ -1,0 +1,85 @@
+"""Tables and figures: tidy, beside the paper, the same bytes every time."""
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import report
+
+TIDY = pd.DataFrame(
+    [
+        ("Dummy", "CenterPrior", "CC", 0.30, 0.28, 0.32, 0.541),
+        ("IQA", "ours", "CC", 0.50, 0.48, 0.52, np.nan),
+        ("IQA", "theirs", "CC", 0.40, 0.38, 0.42, 0.637),
+        ("Dummy", "CenterPrior", "KLD", 1.30, 1.2, 1.4, 0.784),
+        ("IQA", "ours", "KLD", 1.10, 1.0, 1.2, np.nan),
+        ("IQA", "theirs", "KLD", 1.00, 0.9, 1.1, 0.700),
+    ],
+    columns=["group", "method", "metric", "value", "low", "high", "paper"],
+)
+
+
+@pytest.fixture(autouse=True)
+def figures(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIGURES_DIR", str(tmp_path))
+    return tmp_path / "test"
+
+
+def test_best_second_and_third_are_marked_as_the_paper_does():
+    wide = report.wide_table(TIDY, ["KLD"]).set_index("method")
+    assert wide.loc["ours", "CC ↑"].startswith("**0.500**")
+    assert wide.loc["theirs", "CC ↑"].startswith("<u>0.400</u>")
+    assert wide.loc["CenterPrior", "CC ↑"].startswith("*0.300*")
+    assert wide.loc["theirs", "KLD ↓"].startswith("**1.000**")
+    assert wide.loc["theirs", "KLD, ours − paper"] == "+0.300"
+    assert wide.loc["ours", "KLD, paper"] == ""
+
+
+def test_ties_share_a_place():
+    assert report.rank_marks([0.5, 0.5, 0.1, np.nan], lower_is_better=False) == [1, 1, 3, 0]
+
+
+def test_three_files_and_the_same_bytes_again(figures):
+    paths = report.save_table(TIDY, "t", "test", "A caption.", ["KLD"])
+    first = [p.read_bytes() for p in paths]
+    assert [p.name for p in paths] == ["t.csv", "t.md", "t.tex"]
+    assert [p.read_bytes() for p in report.save_table(TIDY, "t", "test", "A caption.", ["KLD"])] == first
+    back = pd.read_csv(paths[0])
+    pd.testing.assert_frame_equal(back, TIDY)
+    assert b"\\textbf{0.500}" in first[2] and "−".encode() not in first[2]
+
+
+def test_a_value_that_is_not_finite_is_refused_by_name(figures):
+    bad = TIDY.assign(value=[np.nan, 1, 1, 1, 1, 1])
+    with pytest.raises(ValueError, match="CenterPrior.*CC"):
+        report.save_table(bad, "t", "test", "")
+    assert not figures.exists()
+
+
+def test_equal_figures_are_equal_files(figures):
+    written = []
+    for _ in range(2):
+        figure, axis = plt.subplots()
+        axis.plot([0, 1], [1, 0])
+        report.stamp(figure, "test profile · n = 2")
+        written.append([p.read_bytes() for p in report.save_figure(figure, "f", "test")])
+        plt.close(figure)
+    assert written[0] == written[1]
+
+
+def test_provenance_keeps_one_entry_a_result(figures):
+    report.save_provenance("table1", "test", {"SEED": 0}, {"blobs": "ab"})
+    path = report.save_provenance("table2", "test", {"SEED": 1}, {})
+    known = json.loads(path.read_text())
+    assert set(known) == {"table1", "table2"}
+    assert known["table1"]["parameters"] == {"SEED": 0}
+    assert known["table1"]["packages"]["torch"].startswith("2.")
+
+
+@pytest.mark.parametrize(("name", "cell"), [("table1", 0.582), ("table2", 0.578), ("table3", 0.807)])
+def test_the_papers_tables_are_at_hand(name, cell):
+    table = report.paper_table(name)
+    assert cell in table.select_dtypes("number").iloc[0].to_numpy()

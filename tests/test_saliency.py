@@ -1,0 +1,96 @@
+"""The saliency predictor: a density for any picture, learned from other pictures than it is judged on."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib.data.records import Dataset, Record
+from lib.maps import fixation_density
+from lib.models import saliency
+from lib.models.saliency import ReadOut, SaliencyPredictor
+
+
+class RightOrLeft(Dataset):
+    """A textured square on gray; everyone looks at it."""
+
+    name, kind, fingerprint = "squares", "made up", "0"
+
+    def __init__(self, count=16):
+        self.names = [str(i) for i in range(count)]
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng(index)
+        x, y = rng.integers(20, 76), rng.integers(20, 44)
+        image = np.full((64, 96, 3), 128, np.uint8)
+        image[y - 12 : y + 12, x - 12 : x + 12] = rng.integers(0, 256, (24, 24, 3))
+        fixations = rng.normal([x, y], 4, (40, 2)).clip([0, 0], [95, 63])
+        return Record(str(index), image, fixations, fixation_density(fixations, (64, 96), 4))
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (1, 1), (200, 30), (31, 333)])
+def test_any_picture_gets_a_density_of_its_own_size(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    density = SaliencyPredictor(ReadOut())(image)
+    assert density.shape == shape and density.dtype == np.float32
+    assert density.min() >= 0 and density.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_mirrored_picture_gets_the_mirrored_density():
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    predict = SaliencyPredictor(ReadOut(seed=3))
+    np.testing.assert_allclose(predict(image[:, ::-1])[:, ::-1], predict(image), rtol=1e-3)
+
+
+def test_read_out_gives_a_log_density():
+    features = [torch.rand(2, c, 64 // s, 96 // s) for c, s in zip(saliency.CHANNELS, saliency.STRIDES, strict=True)]
+    log_density = ReadOut()(features)
+    assert log_density.shape == (2, 4, 6)
+    torch.testing.assert_close(log_density.exp().sum(dim=(1, 2)), torch.ones(2))
+
+
+def test_features_are_those_of_the_whole_trunk():
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), dtype=np.uint8)
+    features = saliency.trunk_features(images)
+    assert [f.shape[1] for f in features] == list(saliency.CHANNELS)
+    assert [64 // f.shape[2] for f in features] == list(saliency.STRIDES)
+    x = (torch.from_numpy(images).float() / 127.5 - 1).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(features[-1], saliency._trunk().forward_features(x))
+
+
+def test_cross_validation_finds_the_square_in_pictures_it_never_saw(empty_cache, monkeypatch):
+    monkeypatch.setattr(saliency, "LONG_SIDE", 96)
+    dataset = RightOrLeft()
+    held_out = saliency.cross_validate(dataset, folds=2)
+    again = saliency.cross_validate(dataset, folds=2)
+    assert np.array_equal(held_out, again), "same seed, same densities"
+    prior = np.mean(held_out, axis=0)
+    gain = []
+    for index, density in enumerate(held_out):
+        truth = saliency.resize_map(dataset[index].density, density.shape)
+        gain.append(np.corrcoef(density.ravel(), truth.ravel())[0, 1])
+        gain[-1] -= np.corrcoef(prior.ravel(), truth.ravel())[0, 1]
+    assert np.mean(gain) > 0.1
+
+
+def test_folds_are_even_and_fixed_by_the_seed():
+    folds = saliency.folds_of(23, 5, seed=1)
+    assert sorted(np.bincount(folds)) == [4, 4, 5, 5, 5]
+    assert np.array_equal(folds, saliency.folds_of(23, 5, seed=1))
+
+
+def test_saved_read_out_predicts_the_same(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    readout = ReadOut(seed=2)
+    saliency.save_readout(readout, tmp_path / "r.safetensors", name="r")
+    assert (tmp_path / "r.safetensors").stat().st_size < 500_000
+    again = SaliencyPredictor(saliency.load_readout(tmp_path / "r.safetensors"))(image)
+    np.testing.assert_allclose(again, SaliencyPredictor(readout)(image), rtol=0.02)
+
+
+def test_wrong_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="git checkout -- weights"):
+        saliency.load_readout(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"{}")
+    with pytest.raises(ValueError, match=r"bad\.safetensors is not a read-out"):
+        saliency.load_readout(tmp_path / "bad.safetensors")

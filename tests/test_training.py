@@ -1,0 +1,104 @@
+"""Training learns, resumes to the very same weights, and stops early with a reason."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lib import training
+from lib.models.baseline import Baseline
+from lib.training import Recipe, iqa_loss, predict, train
+
+RECIPE = Recipe(
+    epochs=3, batch_size=4, image_size=40, crop_size=32, lr_backbone=1e-4, lr_head=3e-3, average=0.5
+)
+RNG = np.random.default_rng(0)
+# Brightness is the score: the simplest thing that a network can learn from pictures.
+TARGETS = RNG.uniform(0, 1, 12)
+IMAGES = np.clip(
+    TARGETS[:, None, None, None] * 200 + RNG.integers(0, 50, (12, 40, 40, 3)), 0, 255
+).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def start():
+    return Baseline("efficientnet_lite0", "imagenet", hidden=8)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start, tmp_path_factory):
+    return train(start, IMAGES, TARGETS, RECIPE, tmp_path_factory.mktemp("run"))
+
+
+def equal(a, b):
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_loss_falls_and_scores_are_on_the_targets_scale(start, undisturbed):
+    model, log = undisturbed
+    assert [row["epoch"] for row in log] == [1, 2, 3]
+    assert log[-1]["loss"] < log[0]["loss"]
+    scores = predict(model, IMAGES)
+    assert np.corrcoef(scores, TARGETS)[0, 1] > np.corrcoef(predict(start, IMAGES), TARGETS)[0, 1]
+    assert abs(scores.mean() - TARGETS.mean()) < 0.5
+
+
+def test_starting_point_is_left_as_it_was(start, undisturbed):
+    assert equal(start, Baseline("efficientnet_lite0", "imagenet", hidden=8))
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_run_killed_between_epochs_resumes_to_the_same_weights(start, undisturbed, tmp_path, after):
+    class Killed(BaseException):
+        pass
+
+    def kill(epoch, _):
+        if epoch == after:
+            raise Killed
+        return {}
+
+    with pytest.raises(Killed):
+        train(start, IMAGES, TARGETS, RECIPE, tmp_path, kill)
+    model, log = train(start, IMAGES, TARGETS, RECIPE, tmp_path)
+    assert equal(model, undisturbed[0]) and log == undisturbed[1]
+
+
+def test_a_checkpoint_of_another_recipe_is_not_taken_up(start, tmp_path):
+    one = replace(RECIPE, epochs=1)
+    train(start, IMAGES, TARGETS, one, tmp_path)
+    _, log = train(start, IMAGES, TARGETS, replace(one, seed=1), tmp_path)
+    fresh, _ = train(start, IMAGES, TARGETS, replace(one, seed=1), tmp_path / "fresh")
+    again, _ = train(start, IMAGES, TARGETS, replace(one, seed=1), tmp_path)
+    assert len(log) == 1 and equal(again, fresh)
+
+
+def test_frozen_stages_keep_their_imagenet_weights(start, undisturbed):
+    before, after = start.backbone.state_dict(), undisturbed[0].backbone.state_dict()
+    for name in before:
+        frozen = name.startswith(("conv_stem", "bn1", "blocks.0", "blocks.1"))
+        if name.endswith("weight"):
+            assert torch.equal(before[name], after[name]) == frozen, name
+    statistics = [n for n in before if "running" in n]
+    assert all(torch.equal(before[n], after[n]) for n in statistics)
+
+
+def test_a_loss_that_is_not_finite_stops_at_once(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "iqa_loss", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(FloatingPointError, match="lower lr_backbone"):
+        train(start, IMAGES, TARGETS, RECIPE, tmp_path)
+
+
+def test_loss_is_zero_for_a_perfect_prediction_and_finite_for_a_constant_one():
+    target = torch.tensor([0.0, 1.0, 2.0])
+    assert iqa_loss(target, target, 1.0).item() == pytest.approx(0, abs=1e-6)
+    constant = torch.zeros(3, requires_grad=True)
+    iqa_loss(constant, target, 1.0).backward()
+    assert torch.isfinite(constant.grad).all()
+
+
+@pytest.mark.parametrize("targets", [TARGETS[:5], np.full(12, np.nan), np.ones(12)])
+def test_unusable_targets_are_refused(start, tmp_path, targets):
+    with pytest.raises(ValueError, match="targets"):
+        train(start, IMAGES, targets, RECIPE, tmp_path)
