@@ -181,7 +181,7 @@ def predictor_source(dataset: Dataset, readout_path: object, folds: int, seed: i
     if dataset.name == "OSIE":
         densities = saliency.cross_validate(dataset, folds, seed)
         by_name = dict(zip(dataset.names, densities, strict=True))
-        key = fingerprint(["cross-validated", folds, seed])
+        key = fingerprint(["cross-validated", folds, seed, *dataset.names])
         return Source(
             group,
             f"{method}, cross-validated",

@@ -368,7 +368,9 @@ class MapTransform:
     people look. So before a map S is judged it becomes f(S) + w C, where C is the centre prior, w
     is at least 0 and f is non-negative and never decreases: the f and w, one pair for the whole
     data set, that come nearest to the human densities of training images. A metric of the result
-    is therefore a measure of quality that is invariant to both.
+    is therefore a measure of quality that is invariant to both: to any increasing change of
+    brightness, and to a centre bias up to that of people (w adds what a map lacks; what it has too
+    much it keeps).
 
     Attributes
     ----------

@@ -94,8 +94,8 @@ def auc_judd(
     2009. Thresholds are the fixated values; the curve is taken just above and just at each, and
     joined by trapezoids. That is the exact area (the chance that a fixated pixel is brighter than
     an unfixated one, ties counting half), with no jitter and nothing random. Joining only one
-    point a threshold, as the original code does, adds up to 1 / (2 N) for N fixations. Where every
-    pixel is fixated there is nothing to tell apart: 0.5.
+    point a threshold, as the original code does, adds up to 1 / (2 N) for N fixations, and more
+    where values are tied. Where every pixel is fixated there is nothing to tell apart: 0.5.
 
     Raises
     ------

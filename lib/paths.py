@@ -31,5 +31,5 @@ def figures_dir(profile: str) -> Path:
 
 
 def weights_dir() -> Path:
-    """Return the folder of the trained models that ship with the repository."""
-    return ROOT / "weights"
+    """Return the folder of the trained models that ship: ``WEIGHTS_DIR``, or ``weights/``."""
+    return _folder("WEIGHTS_DIR", "weights")

@@ -52,14 +52,14 @@ NOISE = Source("Models", "noise", noise, "n", (THIS,))
 
 
 @pytest.fixture
-def scores(blobs, empty_cache):
-    return comparison.evaluate([BRIGHT, NOISE], blobs, folds=3)[0]
+def scores(empty_cache):
+    return comparison.evaluate([BRIGHT, NOISE], Blobs(30), folds=3)[0]
 
 
-def test_every_method_image_stage_and_metric_is_scored_once(scores, blobs):
+def test_every_method_image_stage_and_metric_is_scored_once(scores):
     keys = scores[["method", "stage", "image", "metric"]]
     assert not keys.duplicated().any()
-    assert len(scores) == 4 * len(blobs) * 2 * len(comparison.METRICS)
+    assert len(scores) == 4 * 30 * 2 * len(comparison.METRICS)
     assert np.isfinite(scores.value).all()
 
 
@@ -133,7 +133,7 @@ def test_summary_stands_beside_the_paper_after_the_transforms_only(scores):
     assert np.isnan(table.paper[TRANSFORMED, "bright", "NSS"])
     assert np.isnan(table.paper[RAW, "bright", "CC"])
     row = table.loc[(RAW, "bright", "CC")]
-    assert row.low < row.value < row.high and row.n == 12 and row.p_value < 0.01
+    assert row.low < row.value < row.high and row.n == 30 and row.p_value < 0.01
 
 
 def test_holm_is_the_step_down_correction():
@@ -141,11 +141,11 @@ def test_holm_is_the_step_down_correction():
     assert comparison._holm(p) == pytest.approx([0.04, 0.09, 0.09, 0.5])
 
 
-def test_conclusion_says_what_the_numbers_say(scores, blobs):
+def test_conclusion_says_what_the_numbers_say(scores):
     verdict = comparison.verdicts(comparison.summarize(scores))
     against = comparison.compare(scores, ["bright"], "noise", seed=0)
-    text = comparison.conclusion(verdict, against, ["bright"], blobs)
-    assert "**bright** beats the centre prior" in text and "12 images" in text
+    text = comparison.conclusion(verdict, against, ["bright"], Blobs(30))
+    assert "**bright** beats the centre prior" in text and "30 images" in text
     assert "worse" not in text.split("against the ImageNet trunk")[1]
 
 

@@ -1,18 +1,17 @@
 """Data sets by name. Every one yields the same records; see `lib.data.records`."""
 
-from collections.abc import Callable
+from importlib import import_module
 
-from lib.data.biq2021 import BIQ2021
-from lib.data.osie import OSIE
 from lib.data.records import Dataset, Record
-from lib.data.sample import SampleQuality, SampleSaliency
 from lib.paths import data_dir
 
-DATASETS: dict[str, Callable[..., Dataset]] = {
-    "sample-saliency": SampleSaliency,
-    "sample-quality": SampleQuality,
-    "osie": lambda **options: OSIE(data_dir() / "osie", **options),
-    "biq2021": lambda **options: BIQ2021(data_dir() / "biq2021", **options),
+# name -> (module, class, folder under DATA_DIR; None: nothing to download). Modules are imported
+# on demand, so that reading one picture does not import every metric there is.
+DATASETS = {
+    "sample-saliency": ("lib.data.sample", "SampleSaliency", None),
+    "sample-quality": ("lib.data.sample", "SampleQuality", None),
+    "osie": ("lib.data.osie", "OSIE", "osie"),
+    "biq2021": ("lib.data.biq2021", "BIQ2021", "biq2021"),
 }
 
 
@@ -35,7 +34,9 @@ def load(name: str, **options: object) -> Dataset:
     """
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; choose one of {sorted(DATASETS)}")
-    return DATASETS[name](**options)
+    module, kind, folder = DATASETS[name]
+    dataset = getattr(import_module(module), kind)
+    return dataset(**options) if folder is None else dataset(data_dir() / folder, **options)
 
 
 __all__ = ["DATASETS", "Dataset", "Record", "load"]

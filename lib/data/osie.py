@@ -26,9 +26,9 @@ class OSIE(Dataset):
         Folder with `stimuli/` and `fixations.mat`.
     sigma : float
         Width of the density's Gaussian, pixels of the 800x600 image.
-    long_side : int
-        Width to which records are reduced (image, fixations and density alike); 800 is the
-        original.
+    long_side : int, optional
+        Width to which records are reduced, image, fixations and density alike; by default they
+        stay as they are.
 
     Raises
     ------
@@ -41,8 +41,8 @@ class OSIE(Dataset):
     name = "OSIE"
     kind = "human fixations (15 viewers)"
 
-    def __init__(self, root: Path, sigma: float = PIXELS_PER_DEGREE, long_side: int = 800):
-        self.root, self.sigma, self.long_side = Path(root), float(sigma), int(long_side)
+    def __init__(self, root: Path, sigma: float = PIXELS_PER_DEGREE, long_side: int | None = None):
+        self.root, self.sigma, self.long_side = Path(root), float(sigma), long_side
         mat = self.root / "fixations.mat"
         if not mat.is_file():
             raise FileNotFoundError(
@@ -59,10 +59,12 @@ class OSIE(Dataset):
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
         image = read_image(self.root / "stimuli" / name)
-        scale = self.long_side / max(image.shape[:2])
+        scale = 1.0 if self.long_side is None else self.long_side / max(image.shape[:2])
         height, width = (round(side * scale) for side in image.shape[:2])
         image = resize_image(image, height, width)
-        fixations = self._fixations[name] * scale
+        x, y = (self._fixations[name] * scale).T
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # some gaze leaves the screen
+        fixations = np.column_stack([x, y])[inside]
         density = fixation_density(fixations, (height, width), self.sigma * scale)
         return Record(name, image, fixations, density)
 
@@ -79,7 +81,7 @@ def _read_fixations(mat: Path) -> dict[str, np.ndarray]:
                     for s in np.atleast_1d(trial.subjects)
                 ]
             ).astype(np.float64)
-            for trial in trials
+            for trial in np.atleast_1d(trials)
         }
     except (KeyError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{mat} is not OSIE's fixations.mat ({error}); download it again") from error

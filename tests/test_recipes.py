@@ -1,0 +1,88 @@
+"""The one command that remakes a model: from photographs and scores to weights and a card."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lib import models, recipes
+from lib.data import distortions
+from lib.training import Recipe
+
+SMALL = Recipe(epochs=1, batch_size=4, image_size=64, crop_size=64)
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch, empty_cache):
+    """A small BIQ2021: brightness is the score."""
+    root = tmp_path / "data" / "biq2021"
+    (root / "Images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, count in (("Train", 16), ("Test", 8)):
+        rows = []
+        for i in range(count):
+            mos = rng.uniform(0.1, 0.9)
+            name = f"{split} ({i}).jpg"
+            pixels = rng.integers(0, 80, (64, 64, 3)) + 170 * mos
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "Images" / name)
+            rows.append((name, round(mos, 4)))
+        table = pd.DataFrame(rows, columns=["Image Name", "MOS"])
+        table.to_csv(root / f"{split} (Images and MOS).csv", index=False)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path / "weights"))
+    monkeypatch.setattr(recipes, "VALIDATION", 4)
+    monkeypatch.setattr(recipes, "REFERENCES", 3)
+    monkeypatch.setattr(recipes, "VERSIONS", 2)
+    small = {name: replace(spec, recipe=SMALL) for name, spec in recipes.TRAINED.items()}
+    monkeypatch.setattr(recipes, "TRAINED", small)
+    return tmp_path
+
+
+def test_training_on_people_ships_weights_log_scores_and_card(photographs, capsys):
+    assert recipes.main(["baseline-lite0"]) == 0
+    folder = photographs / "weights"
+    assert {p.name for p in folder.iterdir()} == {
+        "baseline-lite0.safetensors",
+        "baseline-lite0.log.csv",
+        "baseline-lite0.test.csv",
+        "baseline-lite0.md",
+    }
+    card = (folder / "baseline-lite0.md").read_text()
+    table = pd.read_csv(folder / "baseline-lite0.test.csv")
+    assert f"{recipes.srocc(table.score, table.mos):.3f} [" in card and "8 photographs" in card
+    log = pd.read_csv(folder / "baseline-lite0.log.csv")
+    assert {"loss", "val_srocc", "val_plcc"} <= set(log.columns)
+
+
+def test_the_control_is_made_on_demand_and_does_not_ship(photographs):
+    model = recipes.load_or_train("control-synthetic")
+    assert models.weights_path("control-synthetic").parent.name == "weights"
+    assert not (photographs / "weights" / "control-synthetic.safetensors").exists()
+    assert model.config["backbone"] == "efficientnet_lite0"
+
+
+def test_synthetic_set_is_cached_and_ranks_between_zero_and_one(photographs, monkeypatch):
+    images, pseudo_mos = recipes.synthetic_set(SMALL)
+    assert images.shape == (6, 64, 64, 3) and pseudo_mos.shape == (6,)
+    assert ((pseudo_mos >= 0) & (pseudo_mos <= 1)).all()
+
+    def no_more(*_, **__):
+        raise AssertionError("it was computed again")
+
+    monkeypatch.setattr(distortions, "distort", no_more)
+    again, _ = recipes.synthetic_set(SMALL)
+    assert np.array_equal(again, images)
+
+
+def test_missing_photographs_are_one_line_and_exit_1(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    assert recipes.main(["baseline-lite0"]) == 1
+    assert "make data PROFILE=open" in capsys.readouterr().err
+
+
+def test_an_unknown_model_is_refused_with_the_names(capsys):
+    with pytest.raises(SystemExit):
+        recipes.main(["baseline-vgg"])
+    assert "baseline-lite0" in capsys.readouterr().err
