@@ -590,7 +590,7 @@ def _inspect(source: Source, folder: Path) -> Verification:
     expected = source.expected()
     missing = [path for path in expected if not (folder / path).is_file()]
     here = [path for path in expected if path not in set(missing)]
-    bar = tqdm(here, desc=f"check {source.name}", unit="file", leave=False)
+    bar = tqdm(here, f"check {source.name}", unit="file", leave=False, disable=not here)
     corrupt = [path for path in bar if not _is_right(folder / path, expected[path])]
     return Verification(
         name=source.name,

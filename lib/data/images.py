@@ -53,7 +53,7 @@ def to_rgb(picture: Image.Image) -> np.ndarray:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
-    return np.asarray(picture.convert("RGB"))
+    return np.array(picture.convert("RGB"))  # a copy: the caller may write to it
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:

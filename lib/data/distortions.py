@@ -1,0 +1,142 @@
+"""Graded artificial distortions, and a pseudo-MOS that full-reference metrics give them.
+
+A pseudo-MOS is a stand-in: it says what metrics think, not people. It serves to show training and
+masking on something small, and to train the control of notebook 01 that never saw a human score.
+"""
+
+import io
+from fractions import Fraction
+from functools import lru_cache
+
+import av
+import numpy as np
+import pyiqa
+import torch
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from scipy.stats import rankdata
+
+from lib.data.images import resize_image
+
+# From hardly visible to bad; each list has one entry a level.
+STRENGTHS = {
+    "jpeg": (60, 30, 15, 7),  # quality
+    "webp": (50, 25, 10, 2),  # quality
+    "h264": (30, 35, 40, 46),  # constant quantiser of libx264
+    "blur": (0.8, 1.6, 3.2, 6.0),  # sigma, pixels
+    "noise": (6, 14, 28, 50),  # standard deviation, gray levels
+    "rescale": (1.5, 2.2, 3.5, 6.0),  # down by this factor, and up again
+}
+KINDS = tuple(STRENGTHS)
+LEVELS = 4
+METRICS = ("fsim", "vif", "gmsd")  # pyiqa's, of those that need no weights
+
+
+def distort(image: np.ndarray, kind: str, level: int, seed: int = 0) -> np.ndarray:
+    """Distort an image.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        HxWx3 uint8.
+    kind : str
+        One of `KINDS`.
+    level : int
+        0 (hardly visible) to 3 (bad); see `STRENGTHS`.
+    seed : int
+        Seed of the noise; the other kinds are deterministic.
+
+    Returns
+    -------
+    numpy.ndarray
+        HxWx3 uint8.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind or level.
+    """
+    if kind not in STRENGTHS:
+        raise ValueError(f"unknown distortion {kind!r}; choose one of {KINDS}")
+    if not 0 <= level < LEVELS:
+        raise ValueError(f"level must be 0 to {LEVELS - 1}, not {level}")
+    strength = STRENGTHS[kind][level]
+    height, width = image.shape[:2]
+    if kind in ("jpeg", "webp"):
+        return _through_file(image, kind, int(strength))
+    if kind == "h264":
+        return _through_h264(image, int(strength))
+    if kind == "blur":
+        return gaussian_filter(image, (strength, strength, 0), mode="reflect")
+    if kind == "noise":
+        noise = np.random.default_rng(seed).normal(0, strength, image.shape)
+        return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+    small = resize_image(image, max(1, round(height / strength)), max(1, round(width / strength)))
+    return resize_image(small, height, width)
+
+
+def _through_file(image: np.ndarray, kind: str, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind.upper(), quality=quality)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def _through_h264(image: np.ndarray, qp: int) -> np.ndarray:
+    """Code and decode one intra picture; odd sides are padded, as 4:2:0 halves the chroma."""
+    height, width = image.shape[:2]
+    even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height = even.shape[1], even.shape[0]
+    encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
+    encoder.thread_count = 1  # the same bytes on any machine
+    encoder.options = {"qp": str(qp), "preset": "medium"}
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    decoder = av.CodecContext.create("h264", "r")
+    frames = [f for packet in packets for f in decoder.decode(packet)] + decoder.decode(None)
+    return frames[0].to_ndarray(format="rgb24")[:height, :width]
+
+
+@lru_cache(maxsize=1)
+def _metrics() -> tuple[torch.nn.Module, ...]:
+    return tuple(pyiqa.create_metric(name, device="cpu") for name in METRICS)
+
+
+@torch.inference_mode()
+def full_reference_scores(reference: np.ndarray, distorted: np.ndarray) -> np.ndarray:
+    """Judge distorted versions of one picture by `METRICS`.
+
+    Parameters
+    ----------
+    reference : numpy.ndarray
+        HxWx3 uint8.
+    distorted : numpy.ndarray
+        NxHxWx3 uint8.
+
+    Returns
+    -------
+    numpy.ndarray
+        NxM float64, every column turned so that higher is better.
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't match.
+    """
+    if distorted.shape[1:] != reference.shape:
+        raise ValueError(f"reference is {reference.shape}, distorted {distorted.shape[1:]}")
+    pictures = torch.from_numpy(np.ascontiguousarray(distorted)).permute(0, 3, 1, 2).float() / 255
+    pristine = torch.from_numpy(np.ascontiguousarray(reference)).permute(2, 0, 1).float() / 255
+    pristine = pristine.expand(len(pictures), -1, -1, -1)
+    columns = [
+        (-1 if metric.lower_better else 1) * metric(pictures, pristine).flatten().double().numpy()
+        for metric in _metrics()
+    ]
+    return np.stack(columns, axis=1)
+
+
+def mean_rank(scores: np.ndarray) -> np.ndarray:
+    """Average the ranks that several metrics give: NxM, higher is better, to (N,) from 0 to 1."""
+    if len(scores) < 2:
+        raise ValueError("ranks need two images or more")
+    return ((rankdata(scores, axis=0) - 1) / (len(scores) - 1)).mean(axis=1)

@@ -1,0 +1,186 @@
+"""The sample data set: eight photographs that installed packages ship, with stand-ins for people.
+
+Saliency: *simulated observers* look at regions that we drew by hand (`sample_regions.json`), at
+the centre, and anywhere. Quality: the photographs under graded distortions, with a *pseudo-MOS*
+from full-reference metrics. Both show the method on something small. Neither proves anything
+about people: what a simulated observer looks at is what we thought people look at.
+"""
+
+import json
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.data import distortions
+from lib.data.images import read_image, resize_image
+from lib.data.records import Dataset, Record, fingerprint
+from lib.maps import fixation_density
+
+# name -> (package, file); all are inside the wheels, so nothing is downloaded.
+PHOTOGRAPHS = {
+    "astronaut": ("skimage.data", "astronaut.png"),
+    "chelsea": ("skimage.data", "chelsea.png"),
+    "coffee": ("skimage.data", "coffee.png"),
+    "rocket": ("skimage.data", "rocket.jpg"),
+    "motorcycle_left": ("skimage.data", "motorcycle_left.png"),
+    "china": ("sklearn.datasets.images", "china.jpg"),
+    "flower": ("sklearn.datasets.images", "flower.jpg"),
+    "grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+}
+REGIONS = Path(__file__).with_name("sample_regions.json")
+PSEUDO_MOS = Path(__file__).with_name("sample_pseudo_mos.csv")
+OBSERVERS, FIXATIONS_EACH = 15, 8  # as many as OSIE's viewers make in three seconds
+DEGREES_WIDE = 33  # a photograph is this many degrees of visual angle wide, as OSIE's are
+QUALITY_SIDE = 384  # long side of the quality half, pixels
+
+
+@lru_cache(maxsize=len(PHOTOGRAPHS))
+def photograph(name: str) -> np.ndarray:
+    """Read one of the eight photographs: HxWx3 uint8, at most 640 pixels on the long side.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the package does not ship it (any more).
+    """
+    package, file = PHOTOGRAPHS[name]
+    path = Path(str(files(package))) / file
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the photograph {file} is not in the installed package {package}; "
+            "install the locked versions: `make setup`"
+        )
+    return _shrink(read_image(path), 640)
+
+
+def _shrink(image: np.ndarray, long_side: int) -> np.ndarray:
+    scale = min(1.0, long_side / max(image.shape[:2]))
+    return resize_image(image, *(round(side * scale) for side in image.shape[:2]))
+
+
+@lru_cache(maxsize=1)
+def regions() -> dict[str, list[dict]]:
+    """Return our annotations: photograph to regions (label, ellipse, weight)."""
+    return json.loads(REGIONS.read_text(encoding="utf-8"))["images"]
+
+
+class SampleSaliency(Dataset):
+    """The eight photographs with simulated observers.
+
+    Each fixation falls, by the shares given, in a region (chosen by weight; a Gaussian with half
+    the region's radii), near the centre (a Gaussian a fifth of the frame wide), or anywhere.
+
+    Parameters
+    ----------
+    share_regions, share_center : float
+        Shares of the mixture; the rest is uniform.
+    seed : int
+        Seed; each photograph draws from its own generator.
+    """
+
+    name = "sample"
+    kind = "simulated observers, our annotations"
+
+    def __init__(self, share_regions: float = 0.7, share_center: float = 0.2, seed: int = 0):
+        if not (share_regions >= 0 and share_center >= 0 and share_regions + share_center <= 1):
+            raise ValueError("the shares of regions and centre must be 0 or more and sum to 1 at most")
+        self.shares = (share_regions, share_center, 1 - share_regions - share_center)
+        self.seed = seed
+        self.names = list(PHOTOGRAPHS)
+        self.fingerprint = fingerprint(
+            ["sample-saliency", self.shares, seed, REGIONS.read_bytes()]
+            + [photograph(n).tobytes() for n in self.names]
+        )
+
+    def __getitem__(self, index: int) -> Record:
+        name = self.names[index]
+        image = photograph(name)
+        height, width = image.shape[:2]
+        fixations = self._observe(name) * (width, height)
+        density = fixation_density(fixations, (height, width), width / DEGREES_WIDE)
+        return Record(name, image, fixations, density)
+
+    def _observe(self, name: str) -> np.ndarray:
+        """Draw fixations as shares of width and height, all inside the frame."""
+        rng = np.random.default_rng([self.seed, self.names.index(name)])
+        ellipses = np.array([r["ellipse"] for r in regions()[name]])
+        weights = np.array([r["weight"] for r in regions()[name]], dtype=float)
+        count = OBSERVERS * FIXATIONS_EACH
+        found = np.empty((0, 2))
+        while len(found) < count:  # the few that miss the frame are drawn again
+            source = rng.choice(3, size=count, p=self.shares)
+            region = ellipses[rng.choice(len(ellipses), size=count, p=weights / weights.sum())]
+            drawn = np.choose(
+                source[:, None],
+                [
+                    rng.normal(region[:, :2], region[:, 2:] / 2),
+                    rng.normal(0.5, 0.2, (count, 2)),
+                    rng.uniform(0, 1, (count, 2)),
+                ],
+            )
+            found = np.concatenate([found, drawn[((drawn >= 0) & (drawn < 1)).all(axis=1)]])
+        return found[:count]
+
+
+class SampleQuality(Dataset):
+    """The photographs, pristine and under every distortion and level, with their pseudo-MOS.
+
+    Raises
+    ------
+    ValueError
+        If the table of pseudo-MOS does not hold the images that this code makes.
+    """
+
+    name = "sample"
+    kind = f"pseudo-MOS: mean rank of {', '.join(m.upper() for m in distortions.METRICS)}"
+
+    def __init__(self) -> None:
+        self._made = {"pristine " + n: (n, None, 0) for n in PHOTOGRAPHS}
+        self._made |= {
+            f"{kind} {level} {name}": (name, kind, level)
+            for name in PHOTOGRAPHS
+            for kind in distortions.KINDS
+            for level in range(distortions.LEVELS)
+        }
+        self.names = list(self._made)
+        self.scores = pd.read_csv(PSEUDO_MOS, index_col="name").pseudo_mos
+        if list(self.scores.index) != self.names:
+            raise ValueError(f"{PSEUDO_MOS} is out of date; remake it: python -m lib.data.sample")
+        self.fingerprint = fingerprint(
+            ["sample-quality", distortions.STRENGTHS, PSEUDO_MOS.read_bytes()]
+        )
+
+    def __getitem__(self, index: int) -> Record:
+        name = self.names[index]
+        image = distorted(*self._made[name])
+        return Record(name, image, mos=float(self.scores[name]), mos_range=(0.0, 1.0))
+
+
+def distorted(name: str, kind: str | None, level: int) -> np.ndarray:
+    """Return a photograph of the quality half, distorted (or pristine: `kind` None)."""
+    image = _shrink(photograph(name), QUALITY_SIDE)
+    if kind is None:
+        return image
+    return distortions.distort(image, kind, level, seed=list(PHOTOGRAPHS).index(name))
+
+
+def pseudo_mos() -> pd.Series:
+    """Compute the pseudo-MOS of the whole quality half: name to value from 0 to 1."""
+    pristine, names, scores = [], [], []
+    for name in PHOTOGRAPHS:
+        reference = distorted(name, None, 0)
+        versions = [(k, v) for k in distortions.KINDS for v in range(distortions.LEVELS)]
+        pictures = np.stack([reference, *(distorted(name, k, v) for k, v in versions)])
+        pristine.append(f"pristine {name}")
+        names += [f"pristine {name}", *(f"{k} {v} {name}" for k, v in versions)]
+        scores.append(distortions.full_reference_scores(reference, pictures))
+    table = pd.Series(distortions.mean_rank(np.concatenate(scores)), index=names, name="pseudo_mos")
+    return table.reindex([*pristine, *(n for n in names if n not in set(pristine))])
+
+
+if __name__ == "__main__":
+    pseudo_mos().round(6).to_csv(PSEUDO_MOS, index_label="name")
+    print(f"wrote {PSEUDO_MOS}")
