@@ -142,9 +142,12 @@ def _first_component(weighted: np.ndarray, eigen_sign: str) -> np.ndarray:
             _, _, components = np.linalg.svd(table, full_matrices=False)
             projection = table @ components[0]
         else:
-            # X X' u = s^2 u, and the projection X v is s u: the small matrix will do.
-            eigenvalues, vectors = np.linalg.eigh((table @ table.T).astype(np.float64))
+            # X X' u = s^2 u and X v = s u: the smaller of the two Gram matrices will do.
+            wide = table if len(table) < len(volume) else table.T
+            eigenvalues, vectors = np.linalg.eigh((wide @ wide.T).astype(np.float64))
             projection = vectors[:, -1] * np.sqrt(max(eigenvalues[-1], 0))
+            if wide is not table:
+                projection = table @ vectors[:, -1]
             if projection @ table.sum(axis=1) < 0:
                 projection = -projection
         projections.append(projection.reshape(volume.shape[1:]))

@@ -39,7 +39,8 @@ def set_style() -> None:
 
 def stamp(figure: plt.Figure, text: str) -> None:
     """Print under a figure which profile, data, weights and number of images made it."""
-    figure.text(0.5, -0.01, text, ha="center", va="top", fontsize=7, color="0.35", wrap=True)
+    below = figure.get_tightbbox().y0 / figure.get_figheight()  # in shares of the figure's height
+    figure.text(0.5, below - 0.01, text, ha="center", va="top", fontsize=7, color="0.35")
 
 
 def save_figure(figure: plt.Figure, name: str, profile: str) -> list[Path]:
@@ -195,7 +196,10 @@ def show_row(
 ) -> None:
     """Show pictures (HxWx3 uint8) or maps (HxW, each on its own scale) along a row of axes."""
     for index, (axis, image) in enumerate(zip(axes, images, strict=True)):
-        axis.imshow(image, cmap=None if image.ndim == 3 else "inferno")
+        if image.ndim == 3:
+            axis.imshow(image)
+        else:
+            axis.imshow(image, cmap="inferno", interpolation="bilinear")
         axis.set_xticks([])
         axis.set_yticks([])
         axis.grid(False)

@@ -1,0 +1,141 @@
+"""Our maps are pytorch-grad-cam's, and mean what the papers say they mean."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam import GradCAM, HiResCAM
+from torch import nn
+
+from lib.cam import channel_energy, extract_cam
+from lib.models.baseline import Baseline
+
+PEERS = {"hirescam": HiResCAM, "gradcam": GradCAM}
+EVERY = [(m, a, e) for m in PEERS for a in (False, True) for e in (False, True)]
+
+
+class Tiny(nn.Module):
+    """A convolution, GAP and a head: linear as in CAM [30], or one hidden layer."""
+
+    def __init__(self, linear, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.trunk = nn.Sequential(nn.Conv2d(3, 12, 5, stride=4, padding=2), nn.ReLU())
+        self.head = nn.Linear(12, 1) if linear else nn.Sequential(nn.Linear(12, 8), nn.GELU(), nn.Linear(8, 1))
+        self.eval()
+
+    def forward(self, x):
+        return self.head(self.trunk(x).mean(dim=(2, 3)))
+
+
+def peer(model, layer, images, method, aug, eigen):
+    with PEERS[method](model, [layer]) as cam:
+        targets = [lambda output: output.sum()] * len(images)
+        return cam(images, targets, aug_smooth=aug, eigen_smooth=eigen)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return Baseline("efficientnet_lite0", "imagenet", seed=1)
+
+
+@pytest.mark.parametrize(("method", "aug", "eigen"), EVERY)
+def test_maps_of_a_real_model_equal_pytorch_grad_cams(lite0, images, method, aug, eigen):
+    layer = lite0.backbone.bn2
+    theirs = peer(lite0, layer, images, method, aug, eigen)
+    ours = extract_cam(lite0, images, layer, method, aug, eigen, eigen_sign="lapack")
+    assert ours.shape == theirs.shape == (3, 64, 96)
+    assert np.abs(ours - theirs).max() <= 1e-4
+
+
+@pytest.mark.parametrize(("method", "aug", "eigen"), EVERY)
+@pytest.mark.parametrize("linear", [True, False])
+def test_maps_of_a_small_model_equal_pytorch_grad_cams(images, linear, method, aug, eigen):
+    model = Tiny(linear)
+    theirs = peer(model, model.trunk, images, method, aug, eigen)
+    ours = extract_cam(model, images, model.trunk, method, aug, eigen, eigen_sign="lapack")
+    assert np.abs(ours - theirs).max() <= 1e-4
+
+
+def test_earlier_layers_agree_too(lite0, images):
+    layer = lite0.backbone.blocks[2]
+    theirs = peer(lite0, layer, images, "hirescam", False, True)
+    ours = extract_cam(lite0, images, layer, "hirescam", False, True, eigen_sign="lapack")
+    assert np.abs(ours - theirs).max() <= 1e-4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_component_points_the_way_of_the_channels_sum(images, seed):
+    model = Tiny(linear=True, seed=seed)
+    ours, plain = (
+        extract_cam(model, images, model.trunk, eigen_smooth=eigen, aug_smooth=False)
+        for eigen in (True, False)
+    )
+    for smooth, rough in zip(ours, plain, strict=True):
+        if np.ptp(rough) > 0:  # else nothing in the picture speaks for the score
+            assert np.corrcoef(smooth.ravel(), rough.ravel())[0, 1] > 0
+
+
+def test_hires_cam_is_grad_cam_is_cam_for_a_linear_head_behind_gap(images):
+    model = Tiny(linear=True)
+    hires, grad = (
+        extract_cam(model, images, model.trunk, m, False, False) for m in ("hirescam", "gradcam")
+    )
+    np.testing.assert_allclose(hires, grad, atol=1e-5)
+    with torch.no_grad():
+        cam = torch.einsum("bkhw,k->bhw", model.trunk(images), model.head.weight[0]).clamp(min=0)
+    for found, coarse in zip(hires, cam.numpy(), strict=True):
+        fine = cv2.resize((coarse - coarse.min()) / np.ptp(coarse), (96, 64))
+        np.testing.assert_allclose(found, (fine - fine.min()) / np.ptp(fine), atol=1e-4)
+
+
+def test_smoothed_map_of_a_mirrored_picture_is_the_mirrored_map(lite0, images):
+    layer = lite0.backbone.bn2
+    plain = extract_cam(lite0, images, layer)
+    mirrored = extract_cam(lite0, images.flip(-1), layer)
+    np.testing.assert_allclose(mirrored[..., ::-1], plain, atol=1e-4)
+
+
+def test_a_batch_is_its_images_one_by_one(lite0, images):
+    layer = lite0.backbone.bn2
+    together = extract_cam(lite0, images, layer)
+    alone = np.concatenate([extract_cam(lite0, image[None], layer) for image in images])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_the_model_is_left_as_it_was_found(lite0, images):
+    before = [(p.requires_grad, p.grad is None, lite0.training) for p in lite0.parameters()]
+    extract_cam(lite0, images, lite0.backbone.bn2)
+    with pytest.raises(ValueError, match="must give a feature map"):
+        extract_cam(lite0, images, lite0.head[0])
+    assert [(p.requires_grad, p.grad is None, lite0.training) for p in lite0.parameters()] == before
+    assert not any(m._forward_hooks for m in lite0.modules())
+
+
+def test_bad_requests_are_clear_errors(lite0, images):
+    with pytest.raises(ValueError, match="does not run through the layer"):
+        extract_cam(lite0, images, nn.Conv2d(3, 3, 1))
+    with pytest.raises(ValueError, match="method must be"):
+        extract_cam(lite0, images, lite0.backbone.bn2, "scorecam")
+    with pytest.raises(ValueError, match="eigen_sign must be"):
+        extract_cam(lite0, images, lite0.backbone.bn2, eigen_sign="plus")
+    with pytest.raises(ValueError, match="not finite"):
+        extract_cam(lite0, images * float("nan"), lite0.backbone.bn2)
+
+
+def test_a_score_that_ignores_the_picture_has_an_empty_map(images):
+    model = Tiny(linear=True)
+    nn.init.zeros_(model.head.weight)
+    for eigen in (False, True):
+        found = extract_cam(model, images, model.trunk, eigen_smooth=eigen)
+        assert np.isfinite(found).all() and found.max() == 0
+
+
+def test_channel_energy_is_the_sum_of_squares():
+    feature_map = torch.tensor([[[[1.0, 2.0]], [[-3.0, 0.0]]]])
+    assert channel_energy(feature_map).tolist() == [[[10.0, 4.0]]]
