@@ -6,7 +6,6 @@ stopped), measures it on images that it never saw, and writes weights, log and m
 
 import argparse
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -130,19 +129,17 @@ def make(name: str) -> Path:
     spec = TRAINED[name]
     print(f"{name} on {best_device()}: {spec}", flush=True)
     folder = cache_dir() / "training" / name
-    started = time.perf_counter()
     if spec.learned_from == "human scores":
         model, log = train_on_people(spec, folder)
     else:
         images, pseudo_mos = synthetic_set(spec.recipe)
         start = Baseline(spec.backbone, "imagenet", seed=spec.recipe.seed)
         model, log = train(start, images, pseudo_mos, spec.recipe, folder)
-    minutes = (time.perf_counter() - started) / 60
     home = weights_dir() if spec.shipped else cache_dir() / "weights"
     path = home / f"{name}.safetensors"
     save(model, path, name=name, learned_from=spec.learned_from)
     write_atomically(path.with_suffix(".log.csv"), lambda p: pd.DataFrame(log).to_csv(p, index=False))
-    card = iqa_card(name, load_baseline(path), minutes)  # what ships is what is measured
+    card = iqa_card(name, load_baseline(path))  # what ships is what is measured
     write_atomically(path.with_suffix(".md"), lambda p: p.write_text(card, encoding="utf-8"))
     print(card)
     return path
@@ -159,7 +156,7 @@ def _with_interval(value: float, interval: tuple[float, float]) -> str:
     return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-def iqa_card(name: str, model: Baseline, minutes: float) -> str:
+def iqa_card(name: str, model: Baseline) -> str:
     """Score BIQ2021's official test photographs, and write the model card in Markdown."""
     spec = TRAINED[name]
     dataset = data.load("biq2021", split="test")
@@ -185,8 +182,7 @@ higher is better.
 
 **Learned from** {spec.learned_from}: BIQ2021 (Ahmed et al. 2022), {len(training):,} photographs
 of the official training split{"" if spec.learned_from == "human scores" else " as references"}.
-**Recipe**: {", ".join(f"{k} {v}" for k, v in asdict(spec.recipe).items())}. {minutes:.0f} minutes
-on {best_device()} in the last call of the command.
+**Recipe**: {", ".join(f"{k} {v}" for k, v in asdict(spec.recipe).items())}.
 
 **Measured** on {len(dataset):,} photographs of the official test split, which played no part in
 training or in choosing anything; 95 % bootstrap intervals over photographs:

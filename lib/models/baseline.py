@@ -1,5 +1,6 @@
 """The paper's Baseline (Section III-A): a backbone, global average pooling, and an MLP head."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,9 @@ def save(model: Baseline, path: Path, **about: str) -> None:
         for name, value in model.state_dict().items()
     }
     state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    about = {**{k: str(v) for k, v in model.config.items()}, **about}
-    write_atomically(path, lambda temporary: save_file(state, temporary, metadata=about))
+    # One entry: safetensors writes several in random order, and equal models shall be equal files.
+    metadata = {"about": json.dumps({**model.config, **about}, sort_keys=True)}
+    write_atomically(path, lambda temporary: save_file(state, temporary, metadata=metadata))
 
 
 def load_baseline(path: Path) -> Baseline:
@@ -92,9 +94,9 @@ def load_baseline(path: Path) -> Baseline:
         raise FileNotFoundError(f"no model at {path}; `make train` trains the project's models")
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata()
+            about = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        model = Baseline(about["backbone"], weights="random", hidden=int(about["hidden"]))
+        model = Baseline(about["backbone"], weights="random", hidden=about["hidden"])
         model.load_state_dict(state)
     except Exception as error:
         raise ValueError(f"{path} is not a Baseline of this project ({error})") from error

@@ -8,6 +8,7 @@ a megabyte. It is the reference row of Table I where MSI-Net [41] and TranSalNet
 reach, and the source of proxy saliency for Sections III-B and III-C.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -105,8 +106,8 @@ class SaliencyPredictor:
 
     Parameters
     ----------
-    readout : ReadOut or None
-        A trained read-out; None loads the shipped one (`weights/saliency-lite0.safetensors`).
+    readout : ReadOut
+        A trained read-out (`load_readout`).
     """
 
     def __init__(self, readout: ReadOut):
@@ -124,7 +125,8 @@ class SaliencyPredictor:
 def save_readout(readout: ReadOut, path: Path, **about: str) -> None:
     """Write a read-out as half-precision safetensors."""
     state = {k: v.detach().half().contiguous() for k, v in readout.state_dict().items()}
-    write_atomically(path, lambda temporary: save_tensors(state, temporary, metadata=about))
+    metadata = {"about": json.dumps(about, sort_keys=True)}
+    write_atomically(path, lambda temporary: save_tensors(state, temporary, metadata=metadata))
 
 
 def load_readout(path: Path) -> ReadOut:
