@@ -31,8 +31,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = Path(name)
     try:
         write(temporary)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
+        temporary.chmod(0o644)  # mkstemp makes it private
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

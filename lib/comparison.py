@@ -177,7 +177,9 @@ def verdicts(tidy: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     compared["p_holm"] = compared.groupby("stage").p_value.transform(_holm)
     gain = compared.difference * np.where(compared.metric.isin(LOWER_IS_BETTER), -1, 1)
     sure = compared.p_holm < level
-    compared["outcome"] = np.select([sure & (gain > 0), sure & (gain < 0)], ["better", "worse"], "tie")
+    compared["outcome"] = np.select(
+        [sure & (gain > 0), sure & (gain < 0)], ["better", "worse"], "tie"
+    )
     index = ["stage", "group", "method"]
     order = compared[index].drop_duplicates()
     table = compared.pivot(index=index, columns="metric", values="outcome")[
@@ -215,7 +217,9 @@ def compare(scores: pd.DataFrame, methods: Sequence[str], against: str, seed: in
     for (stage, metric), block in scores.groupby(["stage", "metric"], sort=False):
         values = block.pivot(index="image", columns="method", values="value")
         for method in methods:
-            test = metrics.paired_test(values[method].to_numpy(), values[against].to_numpy(), seed=seed)
+            test = metrics.paired_test(
+                values[method].to_numpy(), values[against].to_numpy(), seed=seed
+            )
             rows.append(
                 {
                     "stage": stage,

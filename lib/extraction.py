@@ -22,6 +22,7 @@ from lib.models import baseline as baseline_module
 from lib.models import saliency
 from lib.models.baseline import Baseline
 
+
 @dataclass(frozen=True)
 class Source:
     """A way to get a saliency map.
@@ -54,9 +55,7 @@ def weights_fingerprint(model: torch.nn.Module) -> str:
 def network_input(records: Sequence[Record], long_side: int) -> np.ndarray:
     """Resize the records' images so that the long side is `long_side`, sides multiples of 32."""
     scale = long_side / max(records[0].image.shape[:2])
-    height, width = (
-        max(32, round(side * scale / 32) * 32) for side in records[0].image.shape[:2]
-    )
+    height, width = (max(32, round(side * scale / 32) * 32) for side in records[0].image.shape[:2])
     return np.stack([resize_image(r.image, height, width) for r in records])
 
 
@@ -121,7 +120,7 @@ def energy_source(method: str, model: Baseline, group: str, long_side: int = 384
 
 
 def image_source(group: str, method: str, function: Callable[[np.ndarray], np.ndarray]) -> Source:
-    """A map that needs the picture alone (spectral residual, a saliency predictor)."""
+    """Wrap a function from a picture (HxWx3 uint8) to its map (HxW)."""
     module = sys.modules[function.__module__]
     return Source(
         group,
@@ -172,7 +171,7 @@ def extract(source: Source, dataset: Dataset, batch_size: int = 8) -> np.ndarray
 
 
 def predictor_source(dataset: Dataset, readout_path: object, folds: int, seed: int) -> Source:
-    """The project's saliency predictor, never judged on an image that it learned from.
+    """Predict with the project's saliency predictor, never on an image that it learned from.
 
     On OSIE, its training set, each map comes from a read-out trained without that image; on any
     other data set from the shipped read-out.
@@ -219,7 +218,9 @@ def ablation_sources(model: Baseline, long_side: int) -> list[Source]:
     blocks = model.backbone.blocks
     layers = {"stride 32, 320 channels": blocks[6], "stride 16, 112 channels": blocks[4]}
     layers["stride 8, 40 channels"] = blocks[2]
-    made = [cam_source("HiResCAM, last layer, both", model, "the paper's choice", long_side=long_side)]
+    made = [
+        cam_source("HiResCAM, last layer, both", model, "the paper's choice", long_side=long_side)
+    ]
     made += [cam_source("GradCAM", model, "method", kind="gradcam", long_side=long_side)]
     made += [
         cam_source(title, model, "layer", layer=layer, layer_name=title, long_side=long_side)

@@ -138,7 +138,9 @@ def make(name: str) -> Path:
     home = weights_dir() if spec.shipped else cache_dir() / "weights"
     path = home / f"{name}.safetensors"
     save(model, path, name=name, learned_from=spec.learned_from)
-    write_atomically(path.with_suffix(".log.csv"), lambda p: pd.DataFrame(log).to_csv(p, index=False))
+    write_atomically(
+        path.with_suffix(".log.csv"), lambda p: pd.DataFrame(log).to_csv(p, index=False)
+    )
     card = iqa_card(name, load_baseline(path))  # what ships is what is measured
     write_atomically(path.with_suffix(".md"), lambda p: p.write_text(card, encoding="utf-8"))
     print(card)
@@ -217,7 +219,9 @@ def make_readout(folds: int = 5) -> Path:
     readout = saliency.train_on(dataset)
     path = weights_dir() / f"{READOUT}.safetensors"
     saliency.save_readout(readout, path, name=READOUT, learned_from="OSIE fixations")
-    results = {k: _with_interval(np.mean(v), bootstrap_interval(np.array(v))) for k, v in values.items()}
+    results = {
+        k: _with_interval(np.mean(v), bootstrap_interval(np.array(v))) for k, v in values.items()
+    }
     card = f"""# {READOUT}
 
 A saliency predictor: the features of an ImageNet EfficientNet-Lite0, kept as they are, and a

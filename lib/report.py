@@ -184,11 +184,66 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
+    """Return the last commit that touched code or weights, and whether they were edited since.
+
+    Notebooks and figures hold results: committing those must not change what made them.
+    """
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(ROOT), *words, "--", "lib", "profiles", "weights"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit = git("log", "-1", "--format=%H")
+        return f"{commit} with uncommitted edits" if git("status", "--porcelain") else commit
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"
+
+
+def plot_intervals(
+    tidy: pd.DataFrame, metrics: Sequence[str], lower_is_better: Sequence[str], reference: str
+) -> plt.Figure:
+    """Plot means and 95 % intervals: a panel a metric, a row a method, a color a stage.
+
+    Parameters
+    ----------
+    tidy : DataFrame
+        Columns method, stage, metric, value, low, high.
+    reference : str
+        The method whose value, at the first stage, is drawn as a dashed line.
+    """
+    methods = list(tidy.method.drop_duplicates())
+    stages = list(tidy.stage.drop_duplicates())
+    size = (2.6 * len(metrics) + 1.2, 0.3 * len(methods) + 0.9)
+    figure, axes = plt.subplots(1, len(metrics), figsize=size, sharey=True)
+    for axis, metric in zip(axes, metrics, strict=True):
+        for number, stage in enumerate(stages):
+            part = tidy[(tidy.metric == metric) & (tidy.stage == stage)].set_index("method")
+            part = part.loc[methods]
+            axis.errorbar(
+                part.value,
+                np.arange(len(methods)) + 0.24 * (number - (len(stages) - 1) / 2),
+                xerr=[part.value - part.low, part.high - part.value],
+                fmt="o",
+                markersize=4,
+                label=stage,
+            )
+            if number == 0:
+                axis.axvline(part.value[reference], color="0.5", linewidth=0.8, linestyle="--")
+        axis.set_xlabel(
+            f"{metric} ({'smaller' if metric in lower_is_better else 'larger'} is better)"
+        )
+    axes[0].set_yticks(range(len(methods)), methods)
+    axes[0].invert_yaxis()
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=len(stages),
+        frameon=False,
+    )
+    figure.tight_layout()
+    return figure
 
 
 def show_row(
@@ -205,4 +260,3 @@ def show_row(
         axis.grid(False)
         if titles is not None:
             axis.set_title(titles[index])
-

@@ -271,4 +271,3 @@ def _on_scale(averaged: Baseline, center: float, scale: float) -> Baseline:
         last.weight.mul_(scale)
         last.bias.mul_(scale).add_(center)
     return model.eval()
-

@@ -21,7 +21,11 @@ class Tiny(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.trunk = nn.Sequential(nn.Conv2d(3, 12, 5, stride=4, padding=2), nn.ReLU())
-        self.head = nn.Linear(12, 1) if linear else nn.Sequential(nn.Linear(12, 8), nn.GELU(), nn.Linear(8, 1))
+        self.head = (
+            nn.Linear(12, 1)
+            if linear
+            else nn.Sequential(nn.Linear(12, 8), nn.GELU(), nn.Linear(8, 1))
+        )
         self.eval()
 
     def forward(self, x):

@@ -64,7 +64,9 @@ def test_every_method_image_stage_and_metric_is_scored_once(scores):
 
 
 def test_a_map_of_the_density_beats_the_prior_and_noise_does_not(scores):
-    verdict = comparison.verdicts(comparison.summarize(scores)).set_index(["stage", "method"]).verdict
+    verdict = (
+        comparison.verdicts(comparison.summarize(scores)).set_index(["stage", "method"]).verdict
+    )
     assert verdict[RAW, "bright"] == "beats it" and verdict[TRANSFORMED, "bright"] == "beats it"
     assert verdict[RAW, "noise"] in ("loses", "mixed")
 

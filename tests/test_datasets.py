@@ -1,4 +1,4 @@
-"""OSIE and BIQ2021 through their loaders: on small trees in the same layout, and on the real ones."""
+"""OSIE and BIQ2021 through their loaders: small trees in the same layout, and the real ones."""
 
 import numpy as np
 import pytest

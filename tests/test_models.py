@@ -56,7 +56,7 @@ def test_unreachable_hub_is_one_error_that_names_the_way_out(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr("lib.models.backbones.timm.create_model", offline)
-    with pytest.raises(FileNotFoundError, match="choose one of .*efficientnet_lite0"):
+    with pytest.raises(FileNotFoundError, match=r"choose one of .*efficientnet_lite0"):
         create_backbone("resnet50")
 
 
@@ -93,5 +93,5 @@ def test_wrong_weight_files_are_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("bad", [{"name": "vgg99"}, {"name": "resnet50", "weights": "salicon"}])
 def test_unknown_names_are_refused(bad):
-    with pytest.raises(ValueError, match="unknown backbone|weights must be"):
+    with pytest.raises(ValueError, match=r"unknown backbone|weights must be"):
         create_backbone(**bad)

@@ -36,7 +36,10 @@ def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
     command = [sys.executable, "-m", "lib.run", "notebook", "--profile", "sample", *settings]
     done = subprocess.run(
         [*command, "--output", str(tmp_path / "build"), str(notebook)],
-        capture_output=True, text=True, cwd=ROOT, check=False
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     if notebook.name.startswith("01"):

@@ -46,7 +46,9 @@ def test_three_files_and_the_same_bytes_again(figures):
     paths = report.save_table(TIDY, "t", "test", "A caption.", ["KLD"])
     first = [p.read_bytes() for p in paths]
     assert [p.name for p in paths] == ["t.csv", "t.md", "t.tex"]
-    assert [p.read_bytes() for p in report.save_table(TIDY, "t", "test", "A caption.", ["KLD"])] == first
+    assert [
+        p.read_bytes() for p in report.save_table(TIDY, "t", "test", "A caption.", ["KLD"])
+    ] == first
     back = pd.read_csv(paths[0])
     pd.testing.assert_frame_equal(back, TIDY)
     assert b"\\textbf{0.500}" in first[2] and "−".encode() not in first[2]
@@ -54,7 +56,7 @@ def test_three_files_and_the_same_bytes_again(figures):
 
 def test_a_value_that_is_not_finite_is_refused_by_name(figures):
     bad = TIDY.assign(value=[np.nan, 1, 1, 1, 1, 1])
-    with pytest.raises(ValueError, match="CenterPrior.*CC"):
+    with pytest.raises(ValueError, match=r"CenterPrior.*CC"):
         report.save_table(bad, "t", "test", "")
     assert not figures.exists()
 
@@ -79,7 +81,9 @@ def test_provenance_keeps_one_entry_a_result(figures):
     assert known["table1"]["packages"]["torch"].startswith("2.")
 
 
-@pytest.mark.parametrize(("name", "cell"), [("table1", 0.582), ("table2", 0.578), ("table3", 0.807)])
+@pytest.mark.parametrize(
+    ("name", "cell"), [("table1", 0.582), ("table2", 0.578), ("table3", 0.807)]
+)
 def test_the_papers_tables_are_at_hand(name, cell):
     table = report.paper_table(name)
     assert cell in table.select_dtypes("number").iloc[0].to_numpy()

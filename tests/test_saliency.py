@@ -1,4 +1,4 @@
-"""The saliency predictor: a density for any picture, learned from other pictures than it is judged on."""
+"""The saliency predictor: a density for any picture, judged on pictures that it never saw."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,10 @@ def test_mirrored_picture_gets_the_mirrored_density():
 
 
 def test_read_out_gives_a_log_density():
-    features = [torch.rand(2, c, 64 // s, 96 // s) for c, s in zip(saliency.CHANNELS, saliency.STRIDES, strict=True)]
+    features = [
+        torch.rand(2, c, 64 // s, 96 // s)
+        for c, s in zip(saliency.CHANNELS, saliency.STRIDES, strict=True)
+    ]
     log_density = ReadOut()(features)
     assert log_density.shape == (2, 4, 6)
     torch.testing.assert_close(log_density.exp().sum(dim=(1, 2)), torch.ones(2))

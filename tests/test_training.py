@@ -50,7 +50,9 @@ def test_starting_point_is_left_as_it_was(start, undisturbed):
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_a_run_killed_between_epochs_resumes_to_the_same_weights(start, undisturbed, tmp_path, after):
+def test_a_run_killed_between_epochs_resumes_to_the_same_weights(
+    start, undisturbed, tmp_path, after
+):
     class Killed(BaseException):
         pass
 

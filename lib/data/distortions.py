@@ -78,7 +78,7 @@ def distort(image: np.ndarray, kind: str, level: int, seed: int = 0) -> np.ndarr
 def _through_file(image: np.ndarray, kind: str, quality: int) -> np.ndarray:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind.upper(), quality=quality)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return np.array(Image.open(buffer).convert("RGB"))
 
 
 def _through_h264(image: np.ndarray, qp: int) -> np.ndarray:

@@ -60,4 +60,4 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize HxWx3 uint8 to `height` x `width` with an antialiased (Lanczos) filter."""
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))

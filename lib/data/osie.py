@@ -84,4 +84,6 @@ def _read_fixations(mat: Path) -> dict[str, np.ndarray]:
             for trial in np.atleast_1d(trials)
         }
     except (KeyError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{mat} is not OSIE's fixations.mat ({error}); download it again") from error
+        raise ValueError(
+            f"{mat} is not OSIE's fixations.mat ({error}); download it again"
+        ) from error

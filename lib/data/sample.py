@@ -86,7 +86,9 @@ class SampleSaliency(Dataset):
 
     def __init__(self, share_regions: float = 0.7, share_center: float = 0.2, seed: int = 0):
         if not (share_regions >= 0 and share_center >= 0 and share_regions + share_center <= 1):
-            raise ValueError("the shares of regions and centre must be 0 or more and sum to 1 at most")
+            raise ValueError(
+                "the shares of regions and centre must be 0 or more and sum to 1 at most"
+            )
         self.shares = (share_regions, share_center, 1 - share_regions - share_center)
         self.seed = seed
         self.names = list(PHOTOGRAPHS)

@@ -84,7 +84,7 @@ def _trunk() -> nn.Module:
 def working_size(shape: tuple[int, int]) -> tuple[int, int]:
     """Return the (height, width) at which an image is read: long side 512, multiples of 32."""
     scale = LONG_SIDE / max(shape)
-    return tuple(max(32, int(round(side * scale / 32)) * 32) for side in shape)
+    return tuple(max(32, round(side * scale / 32) * 32) for side in shape)
 
 
 @torch.inference_mode()
@@ -175,9 +175,7 @@ def _features_of(dataset: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
     stacked = np.stack(rows)
     ends = np.cumsum([int(np.prod(s)) for s in shapes])
     parts = np.split(stacked, ends[:-1], axis=2)
-    features = [
-        p.reshape(len(rows), 2, *shape) for p, shape in zip(parts, shapes, strict=True)
-    ]
+    features = [p.reshape(len(rows), 2, *shape) for p, shape in zip(parts, shapes, strict=True)]
     return features, normalize_sum(np.stack(densities))
 
 
