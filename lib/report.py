@@ -112,6 +112,13 @@ def wide_table(
     return rows
 
 
+def save_rows(rows: pd.DataFrame, name: str, profile: str) -> Path:
+    """Write a table that has no counterpart in the paper as `name`.csv, to six decimals."""
+    path = figures_dir(profile) / f"{name}.csv"
+    write_atomically(path, lambda p: rows.to_csv(p, index=False, float_format="%.6f"))
+    return path
+
+
 def save_table(
     tidy: pd.DataFrame,
     name: str,
@@ -141,8 +148,7 @@ def save_table(
         bad = tidy.loc[~np.isfinite(tidy.value), ["method", "metric"]].iloc[0].tolist()
         raise ValueError(f"{name} has no finite value for {bad}; leave the row out")
     folder = figures_dir(profile)
-    csv, md, tex = (folder / f"{name}{suffix}" for suffix in (".csv", ".md", ".tex"))
-    write_atomically(csv, lambda p: tidy.to_csv(p, index=False, float_format="%.6f"))
+    md, tex = (folder / f"{name}{suffix}" for suffix in (".md", ".tex"))
     blocks = [(None, tidy)] if parts is None else list(tidy.groupby(parts, sort=False))
     text, latex = [caption, ""], [f"% {caption}"]
     for title, block in blocks:
@@ -156,7 +162,7 @@ def save_table(
     write_atomically(
         tex, lambda p: p.write_text("\n".join(latex).replace("−", "$-$"), encoding="utf-8")
     )
-    return [csv, md, tex]
+    return [save_rows(tidy, name, profile), md, tex]
 
 
 def save_provenance(result: str, profile: str, parameters: dict, data: dict[str, str]) -> Path:

@@ -1,6 +1,8 @@
 """Table I is honest: nothing is judged on what it was fitted to, and a kill changes no number."""
 
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from lib.comparison import RAW, TRANSFORMED
 from lib.data.records import Dataset, Record
 from lib.extraction import Source, Subset, extract
 from lib.maps import fixation_density
+from lib.paths import ROOT
 
 THIS = sys.modules[__name__]
 
@@ -165,3 +168,43 @@ def test_subset_is_part_of_the_whole_and_shares_its_maps(blobs, empty_cache):
 
 def test_network_input_is_a_multiple_of_32_and_keeps_the_shape_of_the_picture(blobs):
     assert extraction.network_input([blobs[0], blobs[1]], 160).shape == (2, 96, 160, 3)
+
+
+SLOW_RUN = """
+import sys, time
+import numpy as np
+from lib import extraction, maps
+from lib.data.sample import SampleSaliency
+
+def slow(records):
+    time.sleep(float(sys.argv[1]))
+    return np.stack([maps.spectral_residual(r.image) for r in records])
+
+source = extraction.Source("Classical", "spectral residual", slow, "k", (maps,))
+found = extraction.extract(source, SampleSaliency(), batch_size=1)
+print(sum(float(m.astype(float).sum()) for m in found))
+"""
+
+
+def test_kill_dash_9_in_the_middle_loses_at_most_the_image_in_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
+    command = [sys.executable, "-c", SLOW_RUN]
+    running = subprocess.Popen([*command, "0.5"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        if len(list((tmp_path / "cache").rglob("*.npy"))) >= 3:
+            break
+        time.sleep(0.05)
+    running.kill()  # SIGKILL: no handler runs, nothing is tidied up
+    running.wait()
+    saved = list((tmp_path / "cache").rglob("[!.]*.npy"))
+    assert 3 <= len(saved) < 8
+    before = {path: path.stat().st_mtime_ns for path in saved}
+
+    def total():
+        done = subprocess.run([*command, "0"], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    resumed = total()
+    assert {path: path.stat().st_mtime_ns for path in saved} == before, "they were not redone"
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path / "fresh"))
+    assert resumed == total()
