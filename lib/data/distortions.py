@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import av
 import numpy as np
-import pyiqa
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -99,6 +98,8 @@ def _through_h264(image: np.ndarray, qp: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _metrics() -> tuple[torch.nn.Module, ...]:
+    import pyiqa  # takes seconds to import, and only this function needs it
+
     return tuple(pyiqa.create_metric(name, device="cpu") for name in METRICS)
 
 
