@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 import pandas as pd
 import torch
-from pytorch_grad_cam import HiResCAM
 
 from lib.cam import extract_cam
 from lib.models.baseline import Baseline
@@ -36,6 +35,8 @@ def alternate(ours: Callable[[], object], peer: Callable[[], object], repeats: i
 
 def bench_cam(repeats: int) -> list[dict]:
     """Smoothed HiResCAM of EfficientNet-Lite0, batch of 8 at 384x288, against pytorch-grad-cam."""
+    from pytorch_grad_cam import HiResCAM  # after lib, whose guard lets torchvision import
+
     model = Baseline("efficientnet_lite0", "random")
     images = torch.randn(8, 3, 288, 384, generator=torch.Generator().manual_seed(0))
     layer = model.backbone.bn2

@@ -1,9 +1,9 @@
 """Where a score comes from: GradCAM [31] and HiResCAM [33], smoothed as pytorch-grad-cam does [44].
 
-The maps are pytorch-grad-cam's; the way there is shorter. The trunk runs without a graph, all six
-views of a picture in one batch, and the gradient is taken from the score down to the explained
-layer only: for the last feature map, through the head alone. The first principal component comes
-from the Gram matrix of the few places instead of a full SVD of the many channels.
+The maps are pytorch-grad-cam's; the way there is shorter. The trunk runs without a graph, and the
+gradient is taken from the score down to the explained layer only: for the last feature map, through
+the head alone. The first principal component comes from the Gram matrix of the few places instead
+of a full SVD of the many channels.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 BRIGHTNESS = (0.9, 1.0, 1.1)  # of the views; with and without mirroring, as in [44]
+PICTURES_PER_PASS = 8  # more make a processor wait for its memory; the maps are the same
 
 
 def extract_cam(
@@ -69,13 +70,16 @@ def extract_cam(
         for mirrored in mirrorings
         for factor in factors
     ]
-    activations, gradients = _activations_and_gradients(model, torch.cat(views), layer)
-    if method == "gradcam":
-        gradients = gradients.mean(axis=(2, 3), keepdims=True)
-    weighted = gradients * activations  # (V*B, K, h, w)
-    maps = _first_component(weighted, eigen_sign) if eigen_smooth else weighted.sum(axis=1)
     size = (images.shape[-1], images.shape[-2])
-    maps = np.stack([_unit_range(_upsample(_unit_range(np.maximum(m, 0)), size)) for m in maps])
+    found = []
+    for part in torch.cat(views).split(PICTURES_PER_PASS):
+        activations, gradients = _activations_and_gradients(model, part, layer)
+        if method == "gradcam":
+            gradients = gradients.mean(axis=(2, 3), keepdims=True)
+        weighted = gradients * activations  # (B, K, h, w)
+        maps = _first_component(weighted, eigen_sign) if eigen_smooth else weighted.sum(axis=1)
+        found += [_unit_range(_upsample(_unit_range(np.maximum(m, 0)), size)) for m in maps]
+    maps = np.stack(found)
     maps = maps.reshape(len(mirrorings), len(factors), len(images), *maps.shape[1:])
     if aug_smooth:
         maps[1] = maps[1, ..., ::-1]

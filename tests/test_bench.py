@@ -1,0 +1,35 @@
+"""The benchmark's own arithmetic and command line; never a time."""
+
+import json
+
+import pytest
+
+from benchmarks import bench
+
+
+def test_both_are_run_in_turn_and_the_ratio_is_of_medians(monkeypatch):
+    clock, order = [0.0], []
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+
+    def takes(name, *seconds):
+        left = iter(seconds)
+
+        def run():
+            order.append(name)
+            clock[0] += next(left)
+
+        return run
+
+    timed = bench.alternate(takes("ours", 50, 1, 2, 9), takes("peer", 50, 6, 8, 99), repeats=3)
+    assert order == ["ours", "peer"] * 4, "the first of each only warms up"
+    assert timed == pytest.approx({"ours_s": 2, "peer_s": 8, "ratio": 4})
+
+
+def test_the_command_runs_what_is_asked_and_writes_it_down(monkeypatch, tmp_path, capsys):
+    row = {"what": "a", "peer": "b", "ours_s": 1.0, "peer_s": 6.0, "ratio": 6.0}
+    monkeypatch.setattr(bench, "BENCHMARKS", {"one": lambda repeats: [row | {"n": repeats}]})
+    assert bench.main(["--only", "one", "--repeats", "2", "--json", str(tmp_path / "b.json")]) == 0
+    assert "6.000" in capsys.readouterr().out
+    assert json.loads((tmp_path / "b.json").read_text()) == [row | {"n": 2}]
+    with pytest.raises(SystemExit):
+        bench.main(["--only", "nothing"])
