@@ -1,5 +1,6 @@
 """The one command that remakes a model: from photographs and scores to weights and a card."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib import models, recipes
+from lib import data, models, recipes
 from lib.data import distortions
 from lib.training import Recipe
 
@@ -54,6 +55,21 @@ def test_training_on_people_ships_weights_log_scores_and_card(photographs, capsy
     assert f"{recipes.srocc(table.score, table.mos):.3f} [" in card and "8 photographs" in card
     log = pd.read_csv(folder / "baseline-lite0.log.csv")
     assert {"loss", "val_srocc", "val_plcc"} <= set(log.columns)
+    (folder / "baseline-lite0.md").unlink()
+    assert recipes.main(["baseline-lite0", "--card"]) == 0, "measured again, not trained"
+    assert (folder / "baseline-lite0.md").read_text() == card
+
+
+def test_a_scene_that_training_has_seen_is_found(photographs):
+    train, test = (data.load("biq2021", split=s) for s in ("train", "test"))
+    copied = test.root / "Images" / train.names[3]
+    copied.rename(test.root / "Images" / "was.jpg")
+    shutil.copy(test.root / "Images" / test.names[5], copied)
+    train, test = (data.load("biq2021", split=s) for s in ("train", "test"))
+    found = recipes.nearest_similarity(test, train, 64)
+    assert found.shape == (8,) and found.argmax() == 5
+    assert found[5] == pytest.approx(1, abs=1e-5) and (found <= 1 + 1e-5).all()
+    assert np.array_equal(recipes.nearest_similarity(test, train, 64), found)
 
 
 def test_the_control_is_made_on_demand_and_does_not_ship(photographs):
