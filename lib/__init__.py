@@ -3,6 +3,8 @@
 Read the notebooks first; each module here holds one idea and is named after it.
 """
 
+from lib._memory import keep_freed_memory
 from lib._torchvision import ensure_torchvision_imports
 
+keep_freed_memory()
 ensure_torchvision_imports()

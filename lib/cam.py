@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 BRIGHTNESS = (0.9, 1.0, 1.1)  # of the views; with and without mirroring, as in [44]
-PICTURES_PER_PASS = 8  # more make a processor wait for its memory; the maps are the same
+PICTURES_PER_PASS = 8  # bounds the memory; the maps are the same
 
 
 def extract_cam(
@@ -75,10 +75,11 @@ def extract_cam(
     for part in torch.cat(views).split(PICTURES_PER_PASS):
         activations, gradients = _activations_and_gradients(model, part, layer)
         if method == "gradcam":
-            gradients = gradients.mean(axis=(2, 3), keepdims=True)
+            gradients = gradients.mean(dim=(2, 3), keepdim=True)
         weighted = gradients * activations  # (B, K, h, w)
-        maps = _first_component(weighted, eigen_sign) if eigen_smooth else weighted.sum(axis=1)
-        found += [_unit_range(_upsample(_unit_range(np.maximum(m, 0)), size)) for m in maps]
+        maps = _first_component(weighted, eigen_sign) if eigen_smooth else weighted.sum(dim=1)
+        maps = maps.clamp(min=0).cpu().numpy()
+        found += [_unit_range(_upsample(_unit_range(m), size)) for m in maps]
     maps = np.stack(found)
     maps = maps.reshape(len(mirrorings), len(factors), len(images), *maps.shape[1:])
     if aug_smooth:
@@ -114,7 +115,7 @@ def _starting_at(layer: nn.Module) -> Iterator[list[torch.Tensor]]:
 
 def _activations_and_gradients(
     model: nn.Module, images: torch.Tensor, layer: nn.Module
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the layer's output A and dy/dA, each BxKxhxw float32."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     for parameter in trainable:  # without them, no graph is built below the layer
@@ -133,29 +134,30 @@ def _activations_and_gradients(
     finally:
         for parameter in trainable:
             parameter.requires_grad_(True)
-    return kept[-1].detach().float().cpu().numpy(), gradients.float().cpu().numpy()
+    return kept[-1].detach().float(), gradients.float()
 
 
-def _first_component(weighted: np.ndarray, eigen_sign: str) -> np.ndarray:
+def _first_component(weighted: torch.Tensor, eigen_sign: str) -> torch.Tensor:
     """Project BxKxhxw on the first principal component of its K channels over places: Bxhxw."""
-    projections = []
-    for volume in weighted:
-        table = volume.reshape(len(volume), -1).T  # (places, channels)
-        table = table - table.mean(axis=0)  # without it, the component is the mean's direction
-        if eigen_sign == "lapack":
-            _, _, components = np.linalg.svd(table, full_matrices=False)
-            projection = table @ components[0]
+    table = weighted.flatten(2).transpose(1, 2)  # (B, places, channels)
+    table = table - table.mean(dim=1, keepdim=True)  # else the component is the mean's direction
+    if eigen_sign == "lapack":
+        components = [np.linalg.svd(t, full_matrices=False)[2][0] for t in table.cpu().numpy()]
+        vectors = torch.from_numpy(np.stack(components)).to(table.device)
+        projection = (table @ vectors[..., None]).squeeze(-1)
+    else:
+        # X X' u = s^2 u and X v = s u: the smaller of the two Gram matrices will do.
+        fewer_places = table.shape[1] < table.shape[2]
+        wide = table if fewer_places else table.transpose(1, 2)
+        eigenvalues, vectors = torch.linalg.eigh((wide @ wide.transpose(1, 2)).double())
+        first = vectors[..., -1]
+        if fewer_places:
+            projection = first * eigenvalues[:, -1:].clamp(min=0).sqrt()
         else:
-            # X X' u = s^2 u and X v = s u: the smaller of the two Gram matrices will do.
-            wide = table if len(table) < len(volume) else table.T
-            eigenvalues, vectors = np.linalg.eigh((wide @ wide.T).astype(np.float64))
-            projection = vectors[:, -1] * np.sqrt(max(eigenvalues[-1], 0))
-            if wide is not table:
-                projection = table @ vectors[:, -1]
-            if projection @ table.sum(axis=1) < 0:
-                projection = -projection
-        projections.append(projection.reshape(volume.shape[1:]))
-    return np.stack(projections).astype(np.float32)
+            projection = (table.double() @ first[..., None]).squeeze(-1)
+        towards = (projection * table.sum(dim=2)).sum(dim=1, keepdim=True)
+        projection = torch.where(towards < 0, -projection, projection)
+    return projection.float().unflatten(1, weighted.shape[2:])
 
 
 def _unit_range(saliency_map: np.ndarray) -> np.ndarray:

@@ -225,6 +225,9 @@ def iqa_card(name: str, model: Baseline) -> str:
         for k, block in parts.items()
         if len(block) > 2  # fewer have no correlation
     ]
+    taught = f"{len(training):,} photographs"
+    if spec.learned_from != "human scores":
+        taught = f"{VERSIONS} distortions of each of the {REFERENCES} best-rated photographs"
     shared = int((table.nearest_training >= SAME_SCENE).sum())
     parameters = sum(p.numel() for p in model.parameters())
     return f"""# {name}
@@ -234,8 +237,8 @@ pooling, an MLP head with one hidden layer of {model.config["hidden"]}; {paramet
 Input: RGB, any size; trained at {spec.recipe.crop_size}x{spec.recipe.crop_size}. Output: quality,
 higher is better.
 
-**Learned from** {spec.learned_from}: BIQ2021 (Ahmed et al. 2022), {len(training):,} photographs
-of the official training split{"" if spec.learned_from == "human scores" else " as references"}.
+**Learned from** {spec.learned_from}: BIQ2021 (Ahmed et al. 2022), {taught}
+of the official training split.
 **Recipe**: {", ".join(f"{k} {v}" for k, v in asdict(spec.recipe).items())}.
 
 **Measured** on {len(dataset):,} photographs of the official test split, which played no part in

@@ -76,7 +76,9 @@ def test_earlier_layers_agree_too(lite0, images):
 @pytest.mark.parametrize("shape", [(20, 4, 6), (5, 9, 7)], ids=["more channels", "more places"])
 def test_a_component_points_the_way_of_the_channels_sum(shape):
     weighted = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
-    ours, lapack = (_first_component(weighted, sign) for sign in ("cam", "lapack"))
+    ours, lapack = (
+        _first_component(torch.from_numpy(weighted), sign).numpy() for sign in ("cam", "lapack")
+    )
     centered = weighted.sum(axis=1) - weighted.sum(axis=1).mean(axis=(1, 2), keepdims=True)
     assert ((ours * centered).sum(axis=(1, 2)) >= 0).all()
     same = np.sign((ours * lapack).sum(axis=(1, 2)))[:, None, None]
