@@ -52,11 +52,16 @@ def weights_fingerprint(model: torch.nn.Module) -> str:
     return fingerprint(v.detach().cpu().contiguous().numpy().tobytes() for v in state.values())
 
 
+def network_size(shape: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """Return the (height, width), multiples of 32, at which a network sees a picture."""
+    scale = long_side / max(shape)
+    return tuple(max(32, round(side * scale / 32) * 32) for side in shape)
+
+
 def network_input(records: Sequence[Record], long_side: int) -> np.ndarray:
     """Resize the records' images so that the long side is `long_side`, sides multiples of 32."""
-    scale = long_side / max(records[0].image.shape[:2])
-    height, width = (max(32, round(side * scale / 32) * 32) for side in records[0].image.shape[:2])
-    return np.stack([resize_image(r.image, height, width) for r in records])
+    size = network_size(records[0].image.shape[:2], long_side)
+    return np.stack([resize_image(r.image, *size) for r in records])
 
 
 def cam_source(
@@ -68,6 +73,7 @@ def cam_source(
     layer_name: str = "last",
     aug_smooth: bool = True,
     eigen_smooth: bool = True,
+    eigen_sign: str = "cam",
     long_side: int = 384,
 ) -> Source:
     """GradCAM-type maps of an IQA model; by default the paper's: HiResCAM [33], smoothed [44].
@@ -84,6 +90,8 @@ def cam_source(
         The layer whose feature map is explained (None: the last one) and its name for the cache.
     aug_smooth, eigen_smooth : bool
         Average over six views; keep the first principal component.
+    eigen_sign : {"cam", "lapack"}
+        Which way that component points; see `lib.cam.extract_cam`.
     long_side : int
         Input resolution, pixels.
     """
@@ -94,13 +102,10 @@ def cam_source(
     def compute(records: Sequence[Record]) -> np.ndarray:
         with torch.no_grad():
             x = model.normalize(network_input(records, long_side))
-        return cam.extract_cam(
-            model, x, target, method=kind, aug_smooth=aug_smooth, eigen_smooth=eigen_smooth
-        )
+        return cam.extract_cam(model, x, target, kind, aug_smooth, eigen_smooth, eigen_sign)
 
-    key = fingerprint(
-        [weights_fingerprint(model), kind, layer_name, aug_smooth, eigen_smooth, long_side]
-    )
+    decided = [kind, layer_name, aug_smooth, eigen_smooth, eigen_sign, long_side]
+    key = fingerprint([weights_fingerprint(model), *decided])
     return Source(group, method, compute, key, (cam, baseline_module))
 
 
@@ -131,7 +136,9 @@ def image_source(group: str, method: str, function: Callable[[np.ndarray], np.nd
     )
 
 
-def extract(source: Source, dataset: Dataset, batch_size: int = 8) -> np.ndarray | list[np.ndarray]:
+def extract(
+    source: Source, dataset: Dataset, batch_size: int = 8, progress: bool = True
+) -> list[np.ndarray]:
     """Return the map of every record, HxW float16 at the record's resolution, memoised per image.
 
     A run that is killed goes on with the first image that has no map yet.
@@ -144,7 +151,7 @@ def extract(source: Source, dataset: Dataset, batch_size: int = 8) -> np.ndarray
     )
     found: list[np.ndarray | None] = [store.get(name) for name in dataset.names]
     todo = [i for i, saved in enumerate(found) if saved is None]
-    bar = tqdm(total=len(todo), desc=source.method, unit="image", disable=not todo)
+    bar = tqdm(total=len(todo), desc=source.method, unit="image", disable=not (todo and progress))
     batch: list[tuple[int, Record]] = []
 
     def flush() -> None:
@@ -199,22 +206,8 @@ def predictor_source(dataset: Dataset, readout_path: object, folds: int, seed: i
     )
 
 
-class Subset(Dataset):
-    """`count` records of a data set, drawn evenly at random (all of them if it has no more)."""
-
-    def __init__(self, dataset: Dataset, count: int, seed: int = 0):
-        order = np.random.default_rng(seed).permutation(len(dataset))
-        self._whole, self._chosen = dataset, np.sort(order[:count])
-        self.name, self.kind = dataset.name, dataset.kind
-        self.names = [dataset.names[i] for i in self._chosen]
-        self.fingerprint = dataset.fingerprint  # the same records, so the same cached maps
-
-    def __getitem__(self, index: int) -> Record:
-        return self._whole[int(self._chosen[index])]
-
-
 def ablation_sources(model: Baseline, long_side: int) -> list[Source]:
-    """One change at a time from the paper's choice: CAM method, layer and smoothing."""
+    """One change at a time from the paper's choice: CAM method, layer, smoothing and its sign."""
     blocks = model.backbone.blocks
     layers = {"stride 32, 320 channels": blocks[6], "stride 16, 112 channels": blocks[4]}
     layers["stride 8, 40 channels"] = blocks[2]
@@ -226,10 +219,13 @@ def ablation_sources(model: Baseline, long_side: int) -> list[Source]:
         cam_source(title, model, "layer", layer=layer, layer_name=title, long_side=long_side)
         for title, layer in layers.items()
     ]
-    smoothings = {"none": (False, False), "six views": (True, False), "component": (False, True)}
+    smoothings = {
+        "none": {"aug_smooth": False, "eigen_smooth": False},
+        "six views": {"eigen_smooth": False},
+        "component": {"aug_smooth": False},
+        "both, sign as LAPACK gives it": {"eigen_sign": "lapack"},
+    }
     return made + [
-        cam_source(
-            title, model, "smoothing", aug_smooth=aug, eigen_smooth=eigen, long_side=long_side
-        )
-        for title, (aug, eigen) in smoothings.items()
+        cam_source(title, model, "smoothing", **options, long_side=long_side)
+        for title, options in smoothings.items()
     ]

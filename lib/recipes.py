@@ -23,6 +23,7 @@ from lib.metrics import bootstrap_interval, cc, nss, plcc, srocc
 from lib.models import saliency
 from lib.models.baseline import Baseline, load_baseline, save
 from lib.paths import cache_dir, weights_dir
+from lib.report import markdown
 from lib.training import Recipe, best_device, predict, resized_images, train
 
 VALIDATION = 200  # training photographs kept aside to watch the epochs; never used to choose
@@ -244,7 +245,7 @@ of the official training split.
 **Measured** on {len(dataset):,} photographs of the official test split, which played no part in
 training or in choosing anything; 95 % bootstrap intervals over photographs:
 
-{pd.DataFrame(measured).to_markdown(index=False)}
+{markdown(pd.DataFrame(measured))}
 
 The official split shares scenes: to {shared} test photographs some training photograph is much
 alike, often the next shot of the same subject (cosine of ImageNet features {SAME_SCENE} or more;

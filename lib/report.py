@@ -112,6 +112,27 @@ def wide_table(
     return rows
 
 
+def markdown(rows: pd.DataFrame, digits: int = 3) -> str:
+    """Write a table in Markdown: numbers to `digits` decimals, tiny p-values as a bound."""
+    text = pd.DataFrame(index=rows.index)
+    least = 10.0**-digits
+    for name, column in rows.items():
+        if not pd.api.types.is_float_dtype(column):
+            text[name] = column.astype(str)
+        elif str(name).startswith("p_"):
+            text[name] = [f"< {least}" if v < least else f"{v:.{digits}f}" for v in column]
+        else:
+            text[name] = ["" if np.isnan(v) else f"{v:.{digits}f}" for v in column]
+    return text.to_markdown(index=False, disable_numparse=True)
+
+
+def save_text(text: str, name: str, profile: str) -> Path:
+    """Write what a notebook concludes, in Markdown, as `name`.md."""
+    path = figures_dir(profile) / f"{name}.md"
+    write_atomically(path, lambda p: p.write_text(text.rstrip() + "\n", encoding="utf-8"))
+    return path
+
+
 def save_rows(rows: pd.DataFrame, name: str, profile: str) -> Path:
     """Write a table that has no counterpart in the paper as `name`.csv, to six decimals."""
     path = figures_dir(profile) / f"{name}.csv"
@@ -155,7 +176,7 @@ def save_table(
         if title is not None:
             text += [f"**{title}**", ""]
             latex += [f"% {title}"]
-        text += [wide_table(block, lower_is_better).to_markdown(index=False), ""]
+        text += [markdown(wide_table(block, lower_is_better)), ""]
         body = wide_table(block, lower_is_better, "latex")
         latex += [body.to_latex(index=False, escape=False)]
     write_atomically(md, lambda p: p.write_text("\n".join(text), encoding="utf-8"))

@@ -10,9 +10,9 @@ import pytest
 
 from lib import comparison, extraction, maps
 from lib.comparison import RAW, TRANSFORMED
-from lib.data.records import Dataset, Record
+from lib.data.records import Dataset, Part, Record, Subset
 from lib.data.sample import SampleSaliency
-from lib.extraction import Source, Subset, extract
+from lib.extraction import Source, extract
 from lib.maps import fixation_density
 from lib.paths import ROOT
 
@@ -165,6 +165,9 @@ def test_subset_is_part_of_the_whole_and_shares_its_maps(blobs, empty_cache):
         assert np.array_equal(saliency_map, whole[name])
     assert not blobs.read
     assert len(Subset(blobs, 99)) == len(blobs)
+    chosen = Part(blobs, [4, 2])
+    assert chosen.names == [blobs.names[4], blobs.names[2]]
+    assert chosen[1].name == blobs.names[2] and chosen[-1].name == blobs.names[2]
 
 
 def test_network_input_is_a_multiple_of_32_and_keeps_the_shape_of_the_picture(blobs):

@@ -87,3 +87,15 @@ def test_provenance_keeps_one_entry_a_result(figures):
 def test_the_papers_tables_are_at_hand(name, cell):
     table = report.paper_table(name)
     assert cell in table.select_dtypes("number").iloc[0].to_numpy()
+
+
+def test_markdown_keeps_every_digit_and_bounds_tiny_p_values():
+    rows = pd.DataFrame(
+        {"method": ["a", "b"], "gap": ["-0.040", "+0.570"], "value": [0.5, np.nan]}
+        | {"p_value": [0.0, 0.25], "n": [3, 4]}
+    )
+    lines = report.markdown(rows).splitlines()
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
+        "a", "-0.040", "0.500", "< 0.001", "3",
+    ]  # fmt: skip
+    assert [c.strip() for c in lines[3].split("|")[1:-1]] == ["b", "+0.570", "", "0.250", "4"]

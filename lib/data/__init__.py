@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from lib.data.records import Dataset, Record
+from lib.data.records import Dataset, Part, Record, Subset
 from lib.paths import data_dir
 
 # name -> (module, class, folder under DATA_DIR; None: nothing to download). Modules are imported
@@ -39,4 +39,4 @@ def load(name: str, **options: object) -> Dataset:
     return dataset(**options) if folder is None else dataset(data_dir() / folder, **options)
 
 
-__all__ = ["DATASETS", "Dataset", "Record", "load"]
+__all__ = ["DATASETS", "Dataset", "Part", "Record", "Subset", "load"]

@@ -68,6 +68,35 @@ class Dataset(Sequence[Record]):
         return f"<{self.name}: {len(self)} records, {self.kind}, {self.fingerprint[:8]}>"
 
 
+class Part(Dataset):
+    """Some records of a data set, by their numbers; they share the whole's cached results.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The whole.
+    chosen : iterable of int
+        Numbers of its records.
+    """
+
+    def __init__(self, dataset: Dataset, chosen: Iterable[int]):
+        self._whole, self._chosen = dataset, [int(i) for i in chosen]
+        self.name, self.kind = dataset.name, dataset.kind
+        self.names = [dataset.names[i] for i in self._chosen]
+        self.fingerprint = dataset.fingerprint  # results are keyed by record name as well
+
+    def __getitem__(self, index: int) -> Record:
+        return self._whole[self._chosen[index]]
+
+
+class Subset(Part):
+    """`count` records of a data set, drawn evenly at random (all of them if it has no more)."""
+
+    def __init__(self, dataset: Dataset, count: int, seed: int = 0):
+        order = np.random.default_rng(seed).permutation(len(dataset))
+        super().__init__(dataset, np.sort(order[:count]))
+
+
 def fingerprint(parts: Iterable[object]) -> str:
     """Digest a series of values (their `str`) into 16 hex characters, order included."""
     digest = hashlib.sha256()
