@@ -39,7 +39,7 @@ FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 .PHONY: help setup data reproduce refresh verify test lint lab bench train lock clean check-notebooks
 
 help: ## print this
-	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
+	@echo 'Usage: make TARGET [PROFILE=sample|open] [NB=01] [JOBS=n] [DATA_DIR=path]'
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  %-11s%s\n", $$1, $$2 }'
 	@echo

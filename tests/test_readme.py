@@ -1,0 +1,45 @@
+"""The README's numbers are those of the committed tables and cards."""
+
+import re
+
+import pandas as pd
+
+from lib.paths import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def rows_of(first_title):
+    """The cells of the README's table whose first column has this title."""
+    lines = README[README.index(f"| {first_title} |") :].splitlines()
+    table = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
+    end = next(i for i, line in enumerate(lines) if not line.startswith("|"))
+    return table[0], table[2:end]
+
+
+def test_results_are_those_of_the_committed_table():
+    table = pd.read_csv(ROOT / "figures" / "open" / "table1.csv")
+    table["stage"] = table.stage.map(lambda s: "" if s == "as extracted" else ", transformed")
+    values = table.set_index(["method", table.metric + table.stage]).value
+    titles, rows = rows_of("map")
+    assert len(rows) == 7
+    for method, *cells in rows:
+        assert cells == [f"{values[method, t]:.3f}" for t in titles[1:]], method
+
+
+def test_models_are_those_of_the_cards():
+    _, rows = rows_of("model")
+    for name, _, measured in rows:
+        name = name.split("`")[1]
+        card = (ROOT / "weights" / f"{name}.md").read_text(encoding="utf-8")
+        numbers = re.findall(r"\d\.\d{2,3}", measured)
+        assert len(numbers) >= 2
+        for number in numbers:
+            assert re.search(rf"\| {re.escape(number)}\d? \[", card), (name, number)
+
+
+def test_every_file_it_links_to_is_there():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert len(links) > 5
+    for link in links:
+        assert (ROOT / link).exists(), link
