@@ -77,7 +77,7 @@ def notebook_number(path: Path) -> str:
 
 def declared_parameters(notebook: Path) -> set[str]:
     """Return the names assigned in the notebook's cells tagged ``parameters``."""
-    tagged = [c.source for c in _read(notebook).cells if "parameters" in c.metadata.get("tags", [])]
+    tagged = [c.source for c in _read(notebook).cells if _tagged(c)]
     statements = ast.parse("\n".join(tagged)).body
     targets = [t for s in statements for t in getattr(s, "targets", [getattr(s, "target", None)])]
     return {target.id for target in targets if isinstance(target, ast.Name)}
@@ -246,6 +246,10 @@ def refresh(notebook: Path, executed: Path) -> None:
     scratch.replace(notebook)
 
 
+def _tagged(cell: NotebookNode) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
 def hygiene(path: Path) -> list[str]:
     """Return what keeps a notebook from being committed; an empty list where nothing does."""
     faults = []
@@ -254,8 +258,11 @@ def hygiene(path: Path) -> list[str]:
     text = path.read_text()
     notebook = _read(path)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if (n := sum("parameters" in c.metadata.get("tags", []) for c in code)) != 1:
+    if (n := sum(map(_tagged, code))) != 1:
         faults.append(f"{n} code cells are tagged parameters; exactly one should be")
+    for line in "\n".join(c.source for c in code if _tagged(c)).splitlines():
+        if line.count("=") > 1:
+            faults.append(f"papermill cannot read the parameter line {line!r}: one '=' a line")
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
         faults.append(f"execution counts {counts} are not 1 to {len(code)}; run `make refresh`")

@@ -223,6 +223,12 @@ def faults_of(notebook, tmp_path):
     return "; ".join(run.hygiene(path))
 
 
+def test_a_parameter_whose_comment_papermill_cannot_read_is_a_fault(tmp_path):
+    notebook = clean_notebook()
+    notebook.cells[0].source = "n = 1  # or: make data PROFILE=open"
+    assert "papermill cannot read the parameter line" in faults_of(notebook, tmp_path)
+
+
 def test_a_clean_notebook_has_no_faults(tmp_path):
     assert faults_of(clean_notebook(), tmp_path) == ""
 
