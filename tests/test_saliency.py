@@ -65,8 +65,13 @@ def test_cross_validation_finds_the_square_in_pictures_it_never_saw(empty_cache,
     monkeypatch.setattr(saliency, "LONG_SIDE", 96)
     dataset = RightOrLeft()
     held_out = saliency.cross_validate(dataset, folds=2)
+    fitted = saliency.fit_readout
+    monkeypatch.setattr(saliency, "fit_readout", None)
+    assert np.array_equal(saliency.cross_validate(dataset, folds=2), held_out), "memoised"
+    monkeypatch.setattr(saliency, "fit_readout", fitted)
+    next(empty_cache.glob("cross-validated/*/fold_1*.npy")).unlink()
     again = saliency.cross_validate(dataset, folds=2)
-    assert np.array_equal(held_out, again), "same seed, same densities"
+    assert np.array_equal(held_out, again), "same seed, same densities; the lost fold alone"
     prior = np.mean(held_out, axis=0)
     gain = []
     for index, density in enumerate(held_out):

@@ -221,27 +221,39 @@ def train_on(dataset: Dataset, seed: int = 0) -> ReadOut:
 
 
 def cross_validate(dataset: Dataset, folds: int = 5, seed: int = 0) -> np.ndarray:
-    """Predict every image by a read-out that was trained without it.
+    """Predict every image by a read-out that was trained without it; memoised.
 
     Returns
     -------
     numpy.ndarray
         NxHxW float32 densities on the stride-16 grid (32x24 for OSIE), each summing to 1.
     """
-    features, densities = _features_of(dataset)
+    modules = [sys.modules[__name__], backbones]
+    key = {"data": dataset.fingerprint, "names": dataset.names, "folds": folds, "seed": seed}
+    store = Store("cross-validated", modules, **key)
     fold = folds_of(len(dataset), folds, seed)
-    predicted = np.empty_like(densities)
-    for k in range(folds):
-        readout = fit_readout(
-            features, densities, np.flatnonzero(fold != k), seed, f"fold {k + 1}/{folds}"
+    held_out = {f"fold {k}": np.flatnonzero(fold == k) for k in range(folds)}
+    found = {name: store.get(name) for name in held_out}
+    if any(part is None for part in found.values()):
+        features, densities = _features_of(dataset)
+        for k, (name, chosen) in enumerate(held_out.items()):
+            if found[name] is None:
+                others, desc = np.flatnonzero(fold != k), f"fold {k + 1}/{folds}"
+                readout = fit_readout(features, densities, others, seed, desc)
+                found[name] = store.put(name, _predict(readout, features, chosen))
+    predicted = np.concatenate(list(found.values()))
+    return predicted[np.argsort(np.concatenate(list(held_out.values())))]
+
+
+@torch.inference_mode()
+def _predict(readout: ReadOut, features: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
+    """Densities of some images, plain and mirrored views averaged."""
+    predicted = []
+    for start in range(0, len(chosen), BATCH):
+        batch = chosen[start : start + BATCH]
+        plain, mirrored = (
+            readout([torch.from_numpy(f[batch, view]).float() for f in features]).exp()
+            for view in (0, 1)
         )
-        held_out = np.flatnonzero(fold == k)
-        with torch.inference_mode():
-            for start in range(0, len(held_out), BATCH):
-                batch = held_out[start : start + BATCH]
-                plain, mirrored = (
-                    readout([torch.from_numpy(f[batch, view]).float() for f in features]).exp()
-                    for view in (0, 1)
-                )
-                predicted[batch] = ((plain + mirrored.flip(-1)) / 2).numpy()
-    return normalize_sum(predicted)
+        predicted.append(((plain + mirrored.flip(-1)) / 2).numpy())
+    return normalize_sum(np.concatenate(predicted))
