@@ -1,0 +1,299 @@
+"""Section III-B: the asked share is masked, to the pixel, and the curves say what it costs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import pearsonr, spearmanr
+
+from lib import masking
+from lib.curves import conclusion, curves
+from lib.data.records import Dataset, Record
+from lib.extraction import Source
+from lib.masking import FILLS, STRATEGIES, Filler, mask, masked_scores, relevance_ranks
+from lib.models.zoo import Scorer
+
+RNG = np.random.default_rng(0)
+MAPS = {
+    "random": RNG.random((37, 53)),
+    "constant": np.full((37, 53), 0.3),
+    "zero": np.zeros((37, 53)),
+    "tied": np.repeat(np.arange(4), 37 * 53 // 4 + 1)[: 37 * 53].reshape(37, 53),
+    "one spike": np.eye(1, 37 * 53, 900).reshape(37, 53),
+    "one pixel": np.ones((1, 1)),
+    "huge": RNG.random((37, 53)) * 1e30,
+    "negative": RNG.normal(size=(37, 53)),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("blur", [0, masking.MAP_BLUR])
+def test_exactly_the_asked_share_is_masked_and_the_two_strategies_are_complements(name, blur):
+    ranks = relevance_ranks(MAPS[name], blur)
+    assert sorted(ranks.ravel()) == list(range(ranks.size))
+    shares = [*np.linspace(0, 1, 13), *RNG.random(50), 0.5, 1 / 3, 0.1, 0.9]
+    for share in shares:
+        for strategy in STRATEGIES:
+            count = mask(ranks, share, strategy).sum()
+            assert abs(count - share * ranks.size) <= 0.5 + 1e-6
+        assert np.array_equal(mask(ranks, share, "MoRF"), ~mask(ranks, 1 - share, "LeRF"))
+
+
+def test_the_most_relevant_pixels_go_first():
+    ramp = np.tile(np.arange(20.0), (10, 1))
+    ranks = relevance_ranks(ramp, blur=0)
+    assert mask(ranks, 0.25, "MoRF").nonzero()[1].min() == 15
+    assert mask(ranks, 0.25, "LeRF").nonzero()[1].max() == 4
+
+
+def test_where_a_map_is_black_the_far_corners_are_the_least_relevant():
+    spot = np.zeros((60, 80))
+    spot[10:14, 10:14] = 1
+    least = mask(relevance_ranks(spot), 0.1, "LeRF")
+    assert least[-1, -1] and not least[:, :40].any()
+
+
+def test_masks_grow_with_the_share():
+    ranks = relevance_ranks(MAPS["tied"])
+    for strategy in STRATEGIES:
+        smaller, larger = (mask(ranks, p, strategy) for p in (0.2, 0.6))
+        assert larger[smaller].all()
+
+
+def test_a_constant_map_is_masked_everywhere_alike_and_always_the_same():
+    for level in (0.3, 1e-7, 12345.678):
+        ranks = relevance_ranks(np.full((64, 64), level, np.float32))
+        assert np.array_equal(ranks, relevance_ranks(np.zeros((64, 64))))
+    quarters = mask(ranks, 0.5, "MoRF").reshape(4, 16, 4, 16).mean(axis=(1, 3))
+    assert abs(quarters - 0.5).max() < 0.15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((2, 3, 4)),), "must be HxW"),
+        ((np.full((4, 4), np.nan),), "NaN or infinite"),
+    ],
+)
+def test_a_bad_map_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        relevance_ranks(*arguments)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_is_from_zero_to_one(share):
+    with pytest.raises(ValueError, match="share must be from 0 to 1"):
+        mask(np.arange(4).reshape(2, 2), share, "MoRF")
+
+
+def test_an_unknown_strategy_or_fill_is_refused():
+    with pytest.raises(ValueError, match="strategy must be one of"):
+        mask(np.arange(4).reshape(2, 2), 0.5, "best")
+    with pytest.raises(ValueError, match="fill must be one of"):
+        Filler(np.zeros((4, 4, 3), np.uint8), "white")
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_only_masked_pixels_change(fill):
+    image = RNG.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    hole = mask(relevance_ranks(RNG.random((50, 70))), 0.4, "MoRF")
+    filled = Filler(image, fill)(hole)
+    assert filled.dtype == np.uint8 and filled.shape == image.shape
+    assert np.array_equal(filled[~hole], image[~hole])
+    assert (filled[hole] != image[hole]).any(axis=1).mean() > 0.95
+    assert np.array_equal(Filler(image, fill)(np.zeros_like(hole)), image)
+    everything = Filler(image, fill)(np.ones_like(hole))
+    if fill in ("mean", "in-painting"):
+        assert (everything == masking.IMAGENET_MEAN).all()
+    elif fill == "black":
+        assert (everything == 0).all()
+    else:
+        assert everything.std() < 0.2 * image.std(), "the blur leaves next to nothing"
+
+
+def test_in_painting_carries_the_surroundings_into_the_hole_and_nothing_of_what_was_there():
+    image = np.zeros((96, 96, 3), np.uint8)
+    image[:] = (200, 100, 50)
+    hole = np.zeros((96, 96), bool)
+    hole[30:60, 30:60] = True
+    image[hole] = (0, 255, 0)
+    assert np.abs(Filler(image, "in-painting")(hole).astype(int) - (200, 100, 50)).max() <= 8
+
+
+def test_patches_are_twelve_of_equal_size_and_square_at_4_to_3():
+    numbers = masking.patch_numbers((300, 400))
+    assert np.array_equal(np.bincount(numbers.ravel()), np.full(12, 10_000))
+    assert (numbers[:100, :100] == 0).all() and (numbers[200:, 300:] == 11).all()
+    assert np.array_equal(masking.patch_numbers((400, 300))[:100, 100:200], np.ones((100, 100)))
+
+
+class Pictures(Dataset):
+    """A gray picture each, with a bright square that is all its quality."""
+
+    name, kind, fingerprint = "pictures", "test", "f"
+
+    def __init__(self, count):
+        self.names = [f"p{i}" for i in range(count)]
+        self.read = 0
+
+    def __getitem__(self, index):
+        self.read += 1
+        image = np.full((64, 64, 3), 100, np.uint8)
+        image[10:26, 10:26] = 140 + 5 * index
+        return Record(self.names[index], image, mos=float(index))
+
+
+def bright(records):
+    return np.stack([r.image[..., 0].astype(float) for r in records])
+
+
+CALLS = []
+
+
+def mean_of_bright_square(images):
+    CALLS.append(len(images))
+    return np.maximum(images[..., 0].astype(float) - 130, 0).mean(axis=(1, 2))
+
+
+SCORER = Scorer("square", mean_of_bright_square, "k")
+SALIENCY = Source("Saliency", "saliency", bright, "s", (masking,))
+
+
+@pytest.fixture
+def scored(empty_cache):
+    pictures = Pictures(12)
+    mos = pd.Series({name: float(i) for i, name in enumerate(pictures.names)})
+    sources = [SALIENCY, masking.chance_source(0), masking.patch_source(SCORER, 64)]
+    shares = [0, 0.25, 0.5, 0.75, 1]
+    return masked_scores(SCORER, pictures, sources, ["black", "mean"], shares, 64), mos
+
+
+def test_every_cell_is_scored_once_and_the_ends_are_shared(scored):
+    scores, _ = scored
+    assert len(scores) == 3 * 2 * 2 * 5 * 12 and scores.score.notna().all()
+    ends = scores[scores.share == 0].groupby("image").score.nunique()
+    assert (ends == 1).all()
+    blank = scores[(scores.share == 1) & (scores.fill == "black")]
+    assert (blank.score == 0).all()
+
+
+def test_masking_what_matters_first_destroys_the_correlation_first(scored):
+    found = curves(*scored, n_boot=200)
+    table = found.table().set_index(["map", "strategy", "fill", "share", "measure"]).value
+    assert table["saliency", "MoRF", "black", 0.25, "SROCC"] == 0, "the square is gone"
+    assert table["saliency", "LeRF", "black", 0.75, "SROCC"] == pytest.approx(1)
+    area = found.area_table().set_index(["fill", "map", "measure"])
+    assert area.value["black", "saliency", "SROCC"] == pytest.approx(0.75)
+    assert area.value["black", "patches", "SROCC"] > 0.4
+    assert area.p_value["black", "saliency", "SROCC"] < 0.02
+    assert area.low["black", "chance", "SROCC"] < area.value["black", "saliency", "SROCC"]
+    gap = found.differences("saliency", ["chance"]).set_index(["fill", "measure"])
+    expected = area.value["black", "saliency", "PLCC"] - area.value["black", "chance", "PLCC"]
+    assert gap.value["black", "PLCC"] == pytest.approx(expected)
+
+
+def test_points_of_the_curves_are_scipys_correlations(scored):
+    scores, mos = scored
+    noisy = scores.assign(score=scores.score + np.random.default_rng(1).normal(size=len(scores)))
+    noisy["score"] = noisy.groupby(["map", "fill", "strategy", "share", "image"]).score.transform(
+        "first"
+    )
+    unmasked = noisy.groupby("image").score.first()
+    noisy.loc[noisy.share == 0, "score"] = noisy.image[noisy.share == 0].map(unmasked)
+    found = curves(noisy, mos, n_boot=50)
+    for cell in (0, 7, 31):
+        where = found.cells.iloc[cell]
+        part = noisy[(noisy[list(where.index)] == where).all(axis=1)].set_index("image").score
+        opinion = mos[part.index]
+        assert found.samples["SROCC"][cell, 0] == pytest.approx(spearmanr(part, opinion).statistic)
+        assert found.samples["PLCC"][cell, 0] == pytest.approx(pearsonr(part, opinion).statistic)
+
+
+def test_agreement_is_complete_with_itself_and_less_with_chance(scored):
+    found = curves(*scored, n_boot=100)
+    same = found.agreement("saliency", "saliency")
+    assert same.value.to_numpy() == pytest.approx(1)
+    other = found.agreement("saliency", "chance")
+    assert (other.value < 0.99).all()
+    beyond = found.agreement("saliency", "patches", beyond="chance")
+    assert set(beyond.beyond) == {"chance"} and beyond.value.between(-1, 1).all()
+
+
+def test_more_shares_cost_only_the_new_ones(empty_cache):
+    pictures = Pictures(3)
+    CALLS.clear()
+    first = masked_scores(SCORER, pictures, [SALIENCY], ["black"], [0, 0.5, 1], 64)
+    assert sum(CALLS) == 3 * (1 + 2 + 1), "nothing, half by each strategy, everything"
+    CALLS.clear()
+    masked_scores(SCORER, pictures, [SALIENCY], ["black"], [0, 0.25, 0.5, 1], 64)
+    assert sum(CALLS) == 3 * 2
+    CALLS.clear()
+    pictures.read = 0
+    again = masked_scores(SCORER, pictures, [SALIENCY], ["black"], [0, 0.5, 1], 64)
+    assert not CALLS and not pictures.read
+    pd.testing.assert_frame_equal(first, again)
+
+
+def test_a_run_that_dies_goes_on_and_ends_the_same(empty_cache, monkeypatch):
+    pictures = Pictures(20)
+    left = iter(range(25))
+
+    def dies(images):
+        next(left)
+        return mean_of_bright_square(images)
+
+    with pytest.raises((StopIteration, RuntimeError)):
+        masked_scores(
+            Scorer("square", dies, "k"), pictures, [SALIENCY], FILLS, [0, 0.3, 0.5, 1], 64
+        )
+    CALLS.clear()
+    resumed = masked_scores(SCORER, pictures, [SALIENCY], FILLS, [0, 0.3, 0.5, 1], 64)
+    assert 0 < sum(CALLS) < 20 * 21
+    monkeypatch.setenv("CACHE_DIR", str(empty_cache / "other"))
+    fresh = masked_scores(SCORER, pictures, [SALIENCY], FILLS, [0, 0.3, 0.5, 1], 64)
+    pd.testing.assert_frame_equal(resumed, fresh)
+
+
+def test_a_picture_that_a_model_cannot_score_gets_its_lowest_score(scored):
+    scores, mos = scored
+    blank = scores.assign(score=scores.score.where(scores.share < 1))
+    found = curves(blank, mos, n_boot=20)
+    whole = found.cells.share == 1
+    assert (found.samples["SROCC"][whole] == 0).all()
+    assert np.isfinite(found.samples["score drop"]).all()
+
+
+def test_missing_scores_and_opinions_are_refused(scored):
+    scores, mos = scored
+    with pytest.raises(ValueError, match="were not scored"):
+        curves(scores.iloc[1:], mos)
+    with pytest.raises(ValueError, match="1 images have no opinion score, 'p3'"):
+        curves(scores, mos.drop("p3"))
+
+
+def test_without_opinions_there_is_the_score_drop_alone(scored):
+    scores, _ = scored
+    found = curves(scores, n_boot=20)
+    assert list(found.samples) == ["score drop"]
+    table = found.table().set_index(["map", "strategy", "fill", "share"]).value
+    assert table["saliency", "MoRF", "black", 0.25] == pytest.approx(
+        table["saliency", "MoRF", "black", 1]
+    )
+    assert table["saliency", "MoRF", "black", 0] == 0
+
+
+def test_the_conclusion_says_what_the_intervals_say(scored):
+    found = curves(*scored, n_boot=200)
+    gaps = found.differences("saliency", ["chance"])
+    text = conclusion(found.area_table(), gaps, "SROCC", "twelve pictures")
+    assert text.startswith("On twelve pictures, by SROCC")
+    line = next(part for part in text.splitlines() if "black fill" in part)
+    assert "costs more than hiding the rest by: " in line
+    assert "saliency +0.750" in line.split("costs more")[1].split(". ")[0] + "."
+    assert "chance" in line.split("cannot be told from hiding the rest by")[1]
+    assert "Larger gap: saliency − chance" in line
+
+
+def test_the_centre_goes_first_and_the_corners_last():
+    ranks = relevance_ranks(masking.center_source().compute([Pictures(1)[0]])[0], blur=0)
+    assert mask(ranks, 0.1, "MoRF")[32, 32] and mask(ranks, 0.01, "LeRF")[0, 0]
+    assert not mask(ranks, 0.1, "LeRF")[20:44, 20:44].any()
