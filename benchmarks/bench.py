@@ -1,6 +1,6 @@
-"""Speed as ratios: ours and a peer's, alternating in one run on one machine.
+"""Speed as ratios: ours and a peer's, alternating in one run on one machine; and how cost grows.
 
-``python -m benchmarks.bench`` prints a table. A ratio above 1 says that ours is faster. Seconds
+``python -m benchmarks.bench`` prints tables. A ratio above 1 says that ours is faster. Seconds
 depend on the machine and are printed for orientation only.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks import masking_cost
 from lib.cam import extract_cam
 from lib.models.baseline import Baseline
 
@@ -52,20 +53,34 @@ def bench_cam(repeats: int) -> list[dict]:
 
 
 BENCHMARKS = {"cam": bench_cam}
+GROWTH = [(8, 3), (16, 3), (32, 3), (64, 3), (8, 12), (16, 12), (32, 12)]  # images, shares
+
+
+def show_masking_cost() -> None:
+    """Print and draw how the time and the memory of masking grow with images and shares."""
+    table = masking_cost.in_fresh_processes(GROWTH)
+    table["ms_a_picture"] = 1000 * table.seconds / (table.images * table.shares * 2)
+    print("\nMasking (lib.masking), each row in a fresh process:")
+    print(table.to_markdown(index=False, floatfmt=".1f"))
+    print(f"drawn in {masking_cost.plot(table)}")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line: run the benchmarks and print, or write, their table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
-    parser.add_argument("--only", choices=sorted(BENCHMARKS), help="one benchmark")
+    choices = [*BENCHMARKS, "masking"]
+    parser.add_argument("--only", choices=choices, help="one benchmark")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (%(default)s)")
     parser.add_argument("--json", metavar="PATH", help="also write the rows there")
     args = parser.parse_args(argv)
-    names = [args.only] if args.only else list(BENCHMARKS)
+    names = [name for name in BENCHMARKS if args.only in (None, name)]
     table = pd.DataFrame([row for name in names for row in BENCHMARKS[name](args.repeats)])
     threads = torch.get_num_threads()
     print(f"{platform.machine()}, {threads} threads, torch {torch.__version__}")
-    print(table.to_markdown(index=False, floatfmt=".3f"))
+    if names:
+        print(table.to_markdown(index=False, floatfmt=".3f"))
+    if args.only in (None, "masking"):
+        show_masking_cost()
     if args.json:
         table.to_json(args.json, orient="records", indent=1)
     return 0

@@ -2,9 +2,10 @@
 
 import json
 
+import pandas as pd
 import pytest
 
-from benchmarks import bench
+from benchmarks import bench, masking_cost
 
 
 def test_both_are_run_in_turn_and_the_ratio_is_of_medians(monkeypatch):
@@ -33,3 +34,16 @@ def test_the_command_runs_what_is_asked_and_writes_it_down(monkeypatch, tmp_path
     assert json.loads((tmp_path / "b.json").read_text()) == [row | {"n": 2}]
     with pytest.raises(SystemExit):
         bench.main(["--only", "nothing"])
+
+
+def test_masking_is_measured_in_a_process_of_its_own_and_drawn(tmp_path, monkeypatch):
+    table = masking_cost.in_fresh_processes([(1, 1)])
+    assert table.images[0] == 1 and table.seconds[0] > 0 and 100 < table.peak_mib[0] < 10_000
+    monkeypatch.setenv("FIGURES_DIR", str(tmp_path))
+    two = pd.concat([table, table.assign(images=2, shares=2)])
+    assert masking_cost.plot(two).read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_of_noise_end_where_they_should():
+    noise = masking_cost.Noise(2)
+    assert [r.name for r in noise] == ["noise 0", "noise 1"]

@@ -21,6 +21,16 @@ SMALL = {
         "ABLATION_IMAGES": 2,
         "FIGURE_IMAGES": [0, 1],
     },
+    "02": {
+        "IMAGES": 3,
+        "MODELS": ["baseline-lite0", "piqe"],
+        "FILLS": ["mean", "in-painting"],
+        "TWELFTHS": [0, 3, 12],
+        "LONG_SIDE": 96,
+        "GAZE_IMAGES": 2,
+        "EXAMPLES": [1],
+        "RESAMPLES": 20,
+    },
 }
 
 
@@ -46,6 +56,11 @@ def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
         table = pd.read_csv(tmp_path / "figures_dir" / "sample" / "table1.csv")
         assert set(table.metric) == {"NSS", "NSS-paper", "SIM", "CC", "KLD", "AUC-Judd"}
         assert (table.n == 8).all()
+    if notebook.name.startswith("02"):
+        table = pd.read_csv(tmp_path / "figures_dir" / "sample" / "figure2.csv")
+        assert set(table.measure) == {"SROCC", "PLCC", "score drop"}
+        assert set(table["map"]) == {"saliency", "GradCAM", "patches", "centre", "chance"}
+        assert table.notna().all(axis=None)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
