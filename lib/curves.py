@@ -62,7 +62,8 @@ class Curves:
         found = {}
         for measure in self.samples:
             harm = self.harm(measure)
-            for (model, fill, name), block in self.cells.groupby(["model", "fill", "map"]):
+            groups = self.cells.groupby(["model", "fill", "map"], sort=False)
+            for (model, fill, name), block in groups:
                 ordered = block.sort_values("share")
                 most, least = (ordered.index[ordered.strategy == s] for s in STRATEGIES)
                 shares = ordered.share[ordered.strategy == STRATEGIES[0]]
@@ -92,7 +93,7 @@ class Curves:
         A model that has not been asked with both maps has no row.
         """
         rows = []
-        for (model, fill), block in self.cells.groupby(["model", "fill"]):
+        for (model, fill), block in self.cells.groupby(["model", "fill"], sort=False):
             if not {one, other} <= set(block["map"]):
                 continue
             inside = block[(block.share > 0) & (block.share < 1)]
@@ -119,12 +120,13 @@ def _summary(values: np.ndarray) -> dict:
 
 def _test_rows(gaps: dict[tuple[str, str, str, str], np.ndarray], third: str) -> pd.DataFrame:
     rows = []
-    for (model, fill, name, measure), gap in gaps.items():
+    for where, gap in gaps.items():
         resampled = gap[1:]
         tail = min((resampled <= 0).mean(), (resampled >= 0).mean())
-        row = {"model": model, "fill": fill, third: name, "measure": measure, **_summary(gap)}
-        rows.append(row | {"p_value": min(1.0, max(2 * tail, 1 / resampled.size))})
-    return pd.DataFrame(rows)
+        p_value = min(1.0, max(2 * tail, 1 / resampled.size))
+        rows.append([*where, *_summary(gap).values(), p_value])
+    columns = ["model", "fill", third, "measure", "value", "low", "high", "p_value"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def curves(
@@ -147,7 +149,10 @@ def curves(
         If a score is missing or doubled, or an image has no opinion score.
     """
     keys = ["model", "map", "strategy", "fill", "share"]
-    table = scores.pivot(index=keys, columns="image", values="score").sort_index()
+    table = scores.pivot(index=keys, columns="image", values="score")
+    first = {k: {v: i for i, v in enumerate(scores[k].unique())} for k in keys[:-1]}
+    first["share"] = {p: p for p in scores.share.unique()}
+    table = table.sort_index(key=lambda level: level.map(first[level.name]))  # as they were asked
     if len(scores) != table.size:
         raise ValueError("some masked pictures were not scored; score every image for every cell")
     cells = table.index.to_frame(index=False)
@@ -186,21 +191,32 @@ def _correlate(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
     return (a @ b) / np.where(norm > 1e-12, norm, np.inf)
 
 
-def conclusion(areas: pd.DataFrame, differences: pd.DataFrame, measure: str, data: str) -> str:
+def conclusion(found: Curves, one: str, others: Sequence[str], measure: str, data: str) -> str:
     """Say in Markdown, from the intervals alone, what the areas and their differences show.
 
     Parameters
     ----------
-    areas, differences : DataFrame
-        From `Curves.area_table` and `Curves.differences`.
+    found : Curves
+        What to speak of.
+    one, others : str, sequence of str
+        The map whose area is compared, and those that it is compared with.
     measure : str
         Which measure to speak of.
     data : str
         Which images; opens the text.
     """
     lines = [f"On {data}, by {measure}, areas with 95 % intervals:", ""]
-    areas, differences = (t[t.measure == measure] for t in (areas, differences))
-    for (model, fill), block in areas.groupby(["model", "fill"]):
+    points, areas, differences = (
+        t[t.measure == measure]
+        for t in (found.table(), found.area_table(), found.differences(one, others))
+    )
+    idle = points[(points.share == 0) & (points.low <= 0) & (measure != "score drop")]
+    for row in idle.drop_duplicates("model").itertuples():
+        lines.append(
+            f"- **{row.model}** has nothing to lose: unmasked, its {measure} is {row.value:+.3f} "
+            f"[{row.low:+.3f}, {row.high:+.3f}]. Its areas below mean little."
+        )
+    for (model, fill), block in areas.groupby(["model", "fill"], sort=False):
         said = [f"- **{model}**, {fill} fill."]
         said += _by_sign(
             block,
@@ -273,7 +289,13 @@ def plot_curves(table: pd.DataFrame, measure: str) -> plt.Figure:
     ]
     figure.tight_layout()
     figure.legend(
-        handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=6, frameon=False
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=len(handles),
+        columnspacing=1.2,
+        handlelength=1.6,
+        frameon=False,
     )
     return figure
 

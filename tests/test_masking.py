@@ -283,14 +283,30 @@ def test_without_opinions_there_is_the_score_drop_alone(scored):
 
 def test_the_conclusion_says_what_the_intervals_say(scored):
     found = curves(*scored, n_boot=200)
-    gaps = found.differences("saliency", ["chance"])
-    text = conclusion(found.area_table(), gaps, "SROCC", "twelve pictures")
+    text = conclusion(found, "saliency", ["chance"], "SROCC", "twelve pictures")
     assert text.startswith("On twelve pictures, by SROCC")
     line = next(part for part in text.splitlines() if "black fill" in part)
     assert "costs more than hiding the rest by: " in line
     assert "saliency +0.750" in line.split("costs more")[1].split(". ")[0] + "."
     assert "chance" in line.split("cannot be told from hiding the rest by")[1]
     assert "Larger gap: saliency − chance" in line
+
+
+def test_a_model_that_agrees_with_nobody_is_said_to_have_nothing_to_lose(scored):
+    scores, mos = scored
+    shuffled = pd.Series(np.random.default_rng(3).permutation(mos), index=mos.index)
+    text = conclusion(curves(scores, shuffled, n_boot=50), "saliency", [], "SROCC", "pictures")
+    assert "**square** has nothing to lose" in text
+    assert "nothing to lose" not in conclusion(
+        curves(*scored, n_boot=50), "saliency", [], "SROCC", "pictures"
+    )
+
+
+def test_curves_come_in_the_order_in_which_they_were_asked(scored):
+    cells = curves(*scored, n_boot=5).cells
+    assert list(cells["map"].unique()) == ["saliency", "chance", "patches"]
+    assert list(cells.strategy.unique()) == ["MoRF", "LeRF"]
+    assert list(cells.share[:5]) == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_the_centre_goes_first_and_the_corners_last():
