@@ -27,6 +27,16 @@ def test_results_are_those_of_the_committed_table():
         assert cells == [f"{values[method, t]:.3f}" for t in titles[1:]], method
 
 
+def test_areas_are_those_of_the_committed_table():
+    table = pd.read_csv(ROOT / "figures" / "open" / "figure2_areas.csv")
+    table = table[table.measure == "SROCC"].assign(model=table.model.str.removeprefix("baseline-"))
+    values = table.set_index(["map", table.model + ", " + table.fill]).value
+    titles, rows = rows_of("pixels ordered by")
+    assert len(rows) == 5 and len(titles) == 7
+    for name, *cells in rows:
+        assert cells == [f"{values[name, t]:+.3f}" for t in titles[1:]], name
+
+
 def test_models_are_those_of_the_cards():
     _, rows = rows_of("model")
     for name, _, measured in rows:
