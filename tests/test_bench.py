@@ -1,11 +1,15 @@
 """The benchmark's own arithmetic and command line; never a time."""
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks import bench, masking_cost
+from lib.paths import ROOT
 
 
 def test_both_are_run_in_turn_and_the_ratio_is_of_medians(monkeypatch):
@@ -34,6 +38,18 @@ def test_the_command_runs_what_is_asked_and_writes_it_down(monkeypatch, tmp_path
     assert json.loads((tmp_path / "b.json").read_text()) == [row | {"n": 2}]
     with pytest.raises(SystemExit):
         bench.main(["--only", "nothing"])
+
+
+def test_peak_memory_is_this_process_own_and_does_not_fall():
+    before = masking_cost.peak_mib()
+    block = np.ones(64 * 2**20, np.uint8)
+    during = masking_cost.peak_mib()
+    del block
+    assert 10 < before <= during <= masking_cost.peak_mib()
+    alone = "from benchmarks.masking_cost import peak_mib; print(peak_mib())"
+    held = np.ones(1024 * 2**20, np.uint8)  # must not be counted as the child's
+    child = subprocess.run([sys.executable, "-c", alone], cwd=ROOT, stdout=subprocess.PIPE)
+    assert held.all() and float(child.stdout) < 1024
 
 
 def test_masking_is_measured_in_a_process_of_its_own_and_drawn(tmp_path, monkeypatch):
