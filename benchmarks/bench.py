@@ -1,7 +1,8 @@
 """Speed as ratios: ours and a peer's, alternating in one run on one machine; and how cost grows.
 
 ``python -m benchmarks.bench`` prints tables. A ratio above 1 says that ours is faster. Seconds
-depend on the machine and are printed for orientation only.
+depend on the machine and are printed for orientation only. Where ours does more than the peer, what
+it `costs` and its peak `memory` are given as ratios too.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks import masking_cost
+from benchmarks import masking_cost, training_cost
 from lib.cam import extract_cam
 from lib.models.baseline import Baseline
 
@@ -52,7 +53,20 @@ def bench_cam(repeats: int) -> list[dict]:
     return [{"what": "HiResCAM, both smoothings", "peer": "pytorch-grad-cam", **timed}]
 
 
-BENCHMARKS = {"cam": bench_cam}
+def bench_training(repeats: int) -> list[dict]:
+    """One step of each dual-task network against the plain Baseline's: time, and peak memory."""
+    rows = []
+    baseline = training_cost.peak_of("Baseline")
+    for variant in ("Baseline-Sal-Loss", "Baseline-GradCAM-Loss"):
+        steps = training_cost.step_of(variant), training_cost.step_of("Baseline")
+        timed = alternate(*steps, repeats)
+        memory = training_cost.peak_of(variant)
+        cost = {"costs": 1 / timed["ratio"], "memory": memory / baseline}
+        rows.append({"what": f"{variant}, step", "peer": "Baseline, step", **timed, **cost})
+    return rows
+
+
+BENCHMARKS = {"cam": bench_cam, "training": bench_training}
 GROWTH = [(8, 3), (16, 3), (32, 3), (64, 3), (8, 12), (16, 12), (32, 12)]  # images, shares
 
 

@@ -79,7 +79,7 @@ def extract_cam(
         weighted = gradients * activations  # (B, K, h, w)
         maps = _first_component(weighted, eigen_sign) if eigen_smooth else weighted.sum(dim=1)
         maps = maps.clamp(min=0).cpu().numpy()
-        found += [_unit_range(_upsample(_unit_range(m), size)) for m in maps]
+        found += [enlarge(m, size) for m in maps]
     maps = np.stack(found)
     maps = maps.reshape(len(mirrorings), len(factors), len(images), *maps.shape[1:])
     if aug_smooth:
@@ -160,10 +160,11 @@ def _first_component(weighted: torch.Tensor, eigen_sign: str) -> torch.Tensor:
     return projection.float().unflatten(1, weighted.shape[2:])
 
 
+def enlarge(saliency_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Stretch a map to the range from 0 to 1 and enlarge it to (width, height), as [44] does."""
+    return _unit_range(cv2.resize(_unit_range(saliency_map).astype(np.float32), size))
+
+
 def _unit_range(saliency_map: np.ndarray) -> np.ndarray:
     saliency_map = saliency_map - saliency_map.min()
     return saliency_map / (1e-7 + saliency_map.max())  # the constant is [44]'s
-
-
-def _upsample(saliency_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(saliency_map.astype(np.float32), size)

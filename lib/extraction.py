@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from lib import cam
 from lib.cache import Store
-from lib.data.images import resize_image
+from lib.data.images import network_size, resize_image
 from lib.data.records import Dataset, Record, fingerprint
 from lib.maps import resize_map
 from lib.models import baseline as baseline_module
@@ -50,12 +50,6 @@ def weights_fingerprint(model: torch.nn.Module) -> str:
     """Digest a model's weights."""
     state = model.state_dict()
     return fingerprint(v.detach().cpu().contiguous().numpy().tobytes() for v in state.values())
-
-
-def network_size(shape: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """Return the (height, width), multiples of 32, at which a network sees a picture."""
-    scale = long_side / max(shape)
-    return tuple(max(32, round(side * scale / 32) * 32) for side in shape)
 
 
 def network_input(records: Sequence[Record], long_side: int) -> np.ndarray:

@@ -15,9 +15,9 @@ from scipy.ndimage import gaussian_filter
 from tqdm.auto import tqdm
 
 from lib.cache import Store
-from lib.data.images import resize_image
+from lib.data.images import network_size, resize_image
 from lib.data.records import Dataset, Part, Record, fingerprint
-from lib.extraction import Source, extract, network_size
+from lib.extraction import Source, extract
 from lib.maps import resize_map
 from lib.models.zoo import Scorer
 

@@ -253,6 +253,54 @@ def bootstrap_interval(
 
 
 @dataclass(frozen=True)
+class ResampledTest:
+    """A mean over repeated splits of one data set.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        Mean and 95 % interval.
+    p_value : float
+        Two-sided, of a mean of zero.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
+def resampled_test(differences: np.ndarray, test_to_train: float | None = None) -> ResampledTest:
+    """Test paired differences over repeated splits by the corrected resampled t-test.
+
+    Splits share most of their training images, so their differences are not independent and a
+    plain t-test is too sure of itself. C. Nadeau, Y. Bengio, "Inference for the generalization
+    error", Machine Learning 52, 2003: the variance of the mean is s^2 (1/J + n_test/n_train).
+
+    Parameters
+    ----------
+    differences : array (J,)
+        One a split.
+    test_to_train : float, optional
+        n_test / n_train; by default 1 / (J - 1), as in cross-validation by J folds.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 splits, or a difference is not finite.
+    """
+    (values,) = _check_scores(differences)
+    count = len(values)
+    ratio = 1 / (count - 1) if test_to_train is None else test_to_train
+    mean, error = values.mean(), np.sqrt(values.var(ddof=1) * (1 / count + ratio))
+    if error == 0:
+        return ResampledTest(mean, mean, mean, float(mean == 0))
+    reach = scipy.stats.t.ppf(0.975, count - 1) * error
+    p_value = 2 * scipy.stats.t.sf(abs(mean) / error, count - 1)
+    return ResampledTest(float(mean), float(mean - reach), float(mean + reach), float(p_value))
+
+
+@dataclass(frozen=True)
 class PairedTest:
     """How two methods differ over the same images.
 

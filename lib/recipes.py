@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from lib import data, models
+from lib import data, dual_task, models
 from lib.cache import Store, write_atomically
 from lib.data import distortions
 from lib.data.images import resize_image
@@ -27,6 +27,7 @@ from lib.report import markdown
 from lib.training import Recipe, best_device, predict, resized_images, train
 
 VALIDATION = 200  # training photographs kept aside to watch the epochs; never used to choose
+SCENE_SIDE = 384  # pixels, of the images whose scenes are compared
 SAME_SCENE = 0.8  # cosine of trunk features above which two photographs mostly share their scene
 REFERENCES, VERSIONS = 250, 6  # of the synthetic control: photographs, and distortions of each
 
@@ -39,26 +40,39 @@ class Trained:
     ----------
     backbone : str
         A name of `lib.models.backbones.BACKBONES`.
-    learned_from : {"human scores", "synthetic distortions"}
+    learned_from : {"human scores", "synthetic distortions", "human scores and proxy saliency"}
         MOS of BIQ2021's official training photographs; or full-reference pseudo-MOS of
-        artificial distortions of the best-rated of them (the control of notebook 01).
+        artificial distortions of the best-rated of them (the control of notebook 01); or MOS and
+        our saliency predictor's maps (notebook 03).
     recipe : Recipe
         How it was trained.
     shipped : bool
         Whether its weights are part of the repository.
+    variant : str
+        A key of `lib.dual_task.VARIANTS`.
     """
 
     backbone: str
     learned_from: str
     recipe: Recipe
     shipped: bool = True
+    variant: str = "Baseline"
 
+
+# Notebook 03 in the `open` profile; what ships is its repeat 0.
+DUAL = Recipe(epochs=3, image_size=256, crop_size=192, frozen_stages=3, saliency_weight=0.3)
+DUAL_REPEATS, DUAL_GAZE = 5, {"long_side": 400}
+BOTH = "human scores and proxy saliency"
 
 TRAINED = {
     "baseline-lite0": Trained("efficientnet_lite0", "human scores", Recipe(epochs=6)),
     "baseline-lite1": Trained("efficientnet_lite1", "human scores", Recipe(epochs=6)),
     "control-synthetic": Trained(
         "efficientnet_lite0", "synthetic distortions", Recipe(epochs=4), shipped=False
+    ),
+    "sal-loss-lite0": Trained("efficientnet_lite0", BOTH, DUAL, variant="Baseline-Sal-Loss"),
+    "gradcam-loss-lite0": Trained(
+        "efficientnet_lite0", BOTH, DUAL, variant="Baseline-GradCAM-Loss"
     ),
 }
 READOUT = "saliency-lite0"
@@ -126,6 +140,22 @@ def _save_array(path: Path, array: np.ndarray) -> None:
     write_atomically(path, write)
 
 
+def dual_data(spec: Trained) -> tuple[data.Dataset, data.Dataset, dual_task.Split]:
+    """Return what repeat 0 of notebook 03 learns from and is judged on."""
+    quality, gaze = data.load("biq2021", split="train"), data.load("osie", **DUAL_GAZE)
+    return quality, gaze, dual_task.split(quality, gaze, 0, DUAL_REPEATS, spec.recipe.seed)
+
+
+def train_on_both(spec: Trained) -> tuple[Baseline, list[dict[str, float]]]:
+    """Train repeat 0 of notebook 03 as the `open` profile does, or find it trained."""
+    quality, gaze, split = dual_data(spec)
+    size, seed = spec.recipe.image_size, spec.recipe.seed
+    maps = dual_task.predicted_maps(quality, size, gaze, DUAL_REPEATS, seed)
+    experiment = dual_task.Experiment(quality, gaze, maps, spec.recipe, spec.backbone, seed)
+    path = dual_task.fit(experiment, spec.variant, 0, split.train)
+    return load_baseline(path), pd.read_csv(path.with_name("log.csv")).to_dict("records")
+
+
 def make(name: str) -> Path:
     """Train one of `TRAINED` from its recipe; returns the path of its weights."""
     spec = TRAINED[name]
@@ -133,6 +163,8 @@ def make(name: str) -> Path:
     folder = cache_dir() / "training" / name
     if spec.learned_from == "human scores":
         model, log = train_on_people(spec, folder)
+    elif spec.learned_from == BOTH:
+        model, log = train_on_both(spec)
     else:
         images, pseudo_mos = synthetic_set(spec.recipe)
         start = Baseline(spec.backbone, "imagenet", seed=spec.recipe.seed)
@@ -215,7 +247,7 @@ def iqa_card(name: str, model: Baseline) -> str:
     size = spec.recipe.image_size
     table = pd.DataFrame({"name": dataset.names, "mos": dataset.scores.to_numpy()})
     table["score"] = predict(model, resized_images(dataset, size))
-    table["nearest_training"] = nearest_similarity(dataset, training, size)
+    table["nearest_training"] = nearest_similarity(dataset, training, SCENE_SIDE)
     path = models.weights_path(name).with_suffix(".test.csv")
     write_atomically(path, lambda p: table.to_csv(p, index=False, float_format="%.6f"))
     parts = {"all": table}
@@ -227,14 +259,19 @@ def iqa_card(name: str, model: Baseline) -> str:
         if len(block) > 2  # fewer have no correlation
     ]
     taught = f"{len(training):,} photographs"
-    if spec.learned_from != "human scores":
+    if spec.learned_from == BOTH:
+        taught = f"{len(dual_data(spec)[2].train):,} photographs (repeat 0 of notebook 03)"
+    elif spec.learned_from != "human scores":
         taught = f"{VERSIONS} distortions of each of the {REFERENCES} best-rated photographs"
     shared = int((table.nearest_training >= SAME_SCENE).sum())
     parameters = sum(p.numel() for p in model.parameters())
+    second = saliency_part(spec, model) if spec.learned_from == BOTH else ""
+    section = "III-C" if spec.learned_from == BOTH else "III-A"
     return f"""# {name}
 
-The paper's *Baseline* (Section III-A): `{spec.backbone}` with ImageNet weights, global average
-pooling, an MLP head with one hidden layer of {model.config["hidden"]}; {parameters:,} parameters.
+The paper's *{spec.variant}* (Section {section}): `{spec.backbone}` with ImageNet weights,
+global average pooling, an MLP head with one hidden layer of {model.config["hidden"]};
+{parameters:,} parameters.
 Input: RGB, any size; trained at {spec.recipe.crop_size}x{spec.recipe.crop_size}. Output: quality,
 higher is better.
 
@@ -246,7 +283,7 @@ of the official training split.
 training or in choosing anything; 95 % bootstrap intervals over photographs:
 
 {markdown(pd.DataFrame(measured))}
-
+{second}
 The official split shares scenes: to {shared} test photographs some training photograph is much
 alike, often the next shot of the same subject (cosine of ImageNet features {SAME_SCENE} or more;
 column `nearest_training` of `{name}.test.csv`). The second row leaves them out. And the subsets
@@ -262,6 +299,27 @@ video frame, and it speaks for 30 laboratory observers.
 
 **Remake**: `make train MODEL={name} DATA_DIR=...` (log: `{name}.log.csv`, test scores:
 `{name}.test.csv`). **Licence of the weights**: MIT; the photographs are not part of them.
+"""
+
+
+def saliency_part(spec: Trained, model: Baseline) -> str:
+    """Judge the second output on OSIE's fold 0, which had no part in its proxies; Markdown."""
+    _, gaze, split = dual_data(spec)
+    held_out = data.Part(gaze, split.gaze_test)
+    predict_both = models.DualTask(model)
+    values: dict[str, list[float]] = {"NSS": [], "CC": []}
+    for record in tqdm(held_out, desc="judging saliency", unit="image"):
+        _, density = predict_both(record.image)
+        values["NSS"].append(nss(density, record.fixations))
+        values["CC"].append(cc(density, record.density))
+    row = {
+        k: _with_interval(np.mean(v), bootstrap_interval(np.array(v))) for k, v in values.items()
+    }
+    return f"""
+**Second output**: saliency. Learned from proxy maps, by our saliency predictor trained on OSIE
+without fold 0; measured on the {len(held_out)} images of that fold:
+
+{markdown(pd.DataFrame([row]))}
 """
 
 

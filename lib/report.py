@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import display
 
 from lib.cache import write_atomically
 from lib.paths import ROOT, figures_dir
@@ -87,22 +88,30 @@ def wide_table(
     Parameters
     ----------
     tidy : DataFrame
-        Columns group, method, metric, value, low, high and, where the paper has a value, paper.
+        Columns group, method, metric, value; `std` (over repeats), else `low` and `high`; and,
+        where the paper has a value, paper.
     lower_is_better : sequence of str
         Metrics in which the smallest value wins.
     markup : {"markdown", "latex"}
         How to print best, second and third.
     """
     rows = tidy[["group", "method"]].drop_duplicates().reset_index(drop=True)
-    pm = r"\," if markup == "latex" else " "
+    space = r"\," if markup == "latex" else " "
+    plus_minus = r"$\pm$" if markup == "latex" else "±"
     for metric in tidy.metric.drop_duplicates():
         part = rows.merge(tidy[tidy.metric == metric], how="left", on=["group", "method"])
         marks = rank_marks(part.value, metric in lower_is_better)
         arrow = {"latex": (r"$\downarrow$", r"$\uparrow$")}.get(markup, ("↓", "↑"))
         title = f"{metric} {arrow[0] if metric in lower_is_better else arrow[1]}"
+        if "std" in part:
+            spread = [f"{plus_minus}{space}{std:.3f}" for std in part["std"]]
+        else:
+            spread = [
+                f"[{low:.3f}, {high:.3f}]" for low, high in zip(part.low, part.high, strict=True)
+            ]
         rows[title] = [
-            "" if np.isnan(v) else f"{_mark(f'{v:.3f}', m, markup)}{pm}[{low:.3f}, {high:.3f}]"
-            for v, m, low, high in zip(part.value, marks, part.low, part.high, strict=True)
+            "" if np.isnan(v) else f"{_mark(f'{v:.3f}', m, markup)}{space}{around}"
+            for v, m, around in zip(part.value, marks, spread, strict=True)
         ]
         if "paper" in part and part.paper.notna().any():
             rows[f"{metric}, paper"] = ["" if np.isnan(v) else f"{v:.3f}" for v in part.paper]
@@ -225,6 +234,35 @@ def _commit() -> str:
         return f"{commit} with uncommitted edits" if git("status", "--porcelain") else commit
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"
+
+
+class LiveLog:
+    """Draw a training log in a notebook, epoch by epoch, in one place.
+
+    Parameters
+    ----------
+    title : str
+        What is being trained.
+    """
+
+    def __init__(self, title: str):
+        self.title = title
+        self._shown = None
+
+    def __call__(self, log: Sequence[dict[str, float]]) -> None:
+        """Draw the log so far: one row an epoch, with `epoch` and losses."""
+        table = pd.DataFrame(log).set_index("epoch")
+        figure, axis = plt.subplots(figsize=(4, 2.4))
+        for name, line in table.items():
+            axis.plot(line.index, line, "o-", markersize=4, label=str(name).replace("_", " "))
+        axis.set(xlabel="epoch", ylabel="mean over batches", title=self.title, ylim=(0, None))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
+        plt.close(figure)  # else the notebook shows it once more at the end of the cell
+        if self._shown is None:
+            self._shown = display(figure, display_id=True)
+        else:
+            self._shown.update(figure)
 
 
 def plot_intervals(

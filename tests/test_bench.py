@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import bench, masking_cost
+from benchmarks import bench, masking_cost, training_cost
 from lib.paths import ROOT
 
 
@@ -63,3 +63,9 @@ def test_masking_is_measured_in_a_process_of_its_own_and_drawn(tmp_path, monkeyp
 def test_pictures_of_noise_end_where_they_should():
     noise = masking_cost.Noise(2)
     assert [r.name for r in noise] == ["noise 0", "noise 1"]
+
+
+def test_a_training_step_is_a_whole_one():
+    step = training_cost.step_of("Baseline-GradCAM-Loss")
+    step()
+    assert training_cost.peak_of("Baseline") > 100

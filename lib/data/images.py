@@ -61,3 +61,9 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
         return image
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def network_size(shape: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """Return the (height, width), multiples of 32, at which a network sees a picture."""
+    scale = long_side / max(shape)
+    return tuple(max(32, round(side * scale / 32) * 32) for side in shape)

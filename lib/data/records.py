@@ -50,6 +50,8 @@ class Dataset(Sequence[Record]):
         The record names, in order.
     fingerprint : str
         Hex digest of everything that decides the records: the key of every cached result.
+    contents : list of str
+        What each record shows: versions of one photograph share it. The names, by default.
     """
 
     name: str
@@ -59,6 +61,10 @@ class Dataset(Sequence[Record]):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def contents(self) -> list[str]:  # noqa: D102 (stands among the attributes)
+        return self.names
 
     @abstractmethod
     def __getitem__(self, index: int) -> Record:
@@ -87,6 +93,11 @@ class Part(Dataset):
 
     def __getitem__(self, index: int) -> Record:
         return self._whole[self._chosen[index]]
+
+    @property
+    def contents(self) -> list[str]:  # noqa: D102
+        whole = self._whole.contents
+        return [whole[i] for i in self._chosen]
 
 
 class Subset(Part):

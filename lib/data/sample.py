@@ -155,6 +155,10 @@ class SampleQuality(Dataset):
             ["sample-quality", distortions.STRENGTHS, PSEUDO_MOS.read_bytes()]
         )
 
+    @property
+    def contents(self) -> list[str]:  # noqa: D102 (see Dataset)
+        return [photograph for photograph, _, _ in self._made.values()]
+
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
         image = distorted(*self._made[name])

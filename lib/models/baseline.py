@@ -1,4 +1,9 @@
-"""The paper's Baseline (Section III-A): a backbone, global average pooling, and an MLP head."""
+"""The paper's networks: Baseline (Section III-A), and its two dual-task variants (Section III-C).
+
+Baseline is a backbone, global average pooling (GAP) and an MLP head. `SalLoss` adds a decoder for
+saliency. Baseline-GradCAM-Loss adds nothing and needs no class of its own: it is a Baseline whose
+`saliency`, the GradCAM of its own score, was part of the loss while it was trained.
+"""
 
 import json
 from pathlib import Path
@@ -14,7 +19,7 @@ from lib.models.backbones import create_backbone, torch_seed
 
 
 class Baseline(nn.Module):
-    """Predict the quality of an image: ``score(features(x))``.
+    """Predict the quality of an image, ``score(features(x))``, and explain it by a map.
 
     Parameters
     ----------
@@ -28,6 +33,8 @@ class Baseline(nn.Module):
         Seed of everything that starts at random.
     """
 
+    kind = "Baseline"
+
     def __init__(
         self,
         backbone: str = "efficientnet_lite0",
@@ -36,7 +43,7 @@ class Baseline(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        self.config = {"backbone": backbone, "hidden": hidden}
+        self.config = {"kind": self.kind, "backbone": backbone, "hidden": hidden}
         self.backbone = create_backbone(backbone, weights, seed)
         with torch_seed(seed):
             self.head = nn.Sequential(
@@ -60,9 +67,77 @@ class Baseline(nn.Module):
         """Quality from the feature map: BxCxhxw to (B,); higher is better."""
         return self.head(feature_map.mean(dim=(2, 3))).squeeze(1)
 
+    def channel_weights(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """Return alpha, the spatial mean of dy/dA, detached: BxCxhxw to BxC.
+
+        The head sees A through its spatial mean g alone, so dy/dA_kij = (dy/dg_k) / Z at each of
+        the Z places, and so is its mean. dy/dg is one small backward pass through the head; the
+        backbone has no part in it.
+        """
+        pooled = feature_map.detach().mean(dim=(2, 3))
+        with torch.inference_mode(False), torch.enable_grad():
+            pooled = pooled.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.head(pooled).sum(), pooled)
+        return gradient / feature_map[0, 0].numel()
+
+    def saliency(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """GradCAM of the score, ReLU(sum_k alpha_k A_k): BxCxhxw to Bxhxw, non-negative.
+
+        A gradient of the map reaches A, and through it the backbone, but never the head: alpha is
+        detached (Section III-C).
+        """
+        alpha = self.channel_weights(feature_map)
+        return _Rectify.apply(torch.einsum("bk,bkij->bij", alpha, feature_map))
+
+    def both(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Quality (B,) and saliency Bx(H/32)x(W/32) of normalised images, in one pass."""
+        feature_map = self.features(x)
+        return self.score(feature_map), self.saliency(feature_map)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Quality of normalised images: Bx3xHxW to (B,)."""
         return self.score(self.features(x))
+
+
+class _Rectify(torch.autograd.Function):
+    """ReLU whose gradient also reaches cells below zero, where the loss asks for more there.
+
+    A GradCAM is zero wherever the channels speak against the score, and at the start that can be
+    the whole map. An ordinary ReLU passes no gradient there, and such a map never learns.
+    """
+
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
+        context.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(
+        context: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
+    ) -> torch.Tensor:
+        (x,) = context.saved_tensors
+        return gradient * ((x > 0) | (gradient < 0))
+
+
+class SalLoss(Baseline):
+    """Baseline-Sal-Loss: a 1x1 convolution and a sigmoid read saliency off the last feature map.
+
+    Parameters are those of `Baseline`.
+    """
+
+    kind = "Sal-Loss"
+
+    def __init__(self, *args: object, seed: int = 0, **options: object):
+        super().__init__(*args, seed=seed, **options)
+        with torch_seed(seed + 1):  # the trunk and the head are then those of a Baseline's seed
+            self.decoder = nn.Conv2d(self.backbone.num_features, 1, kernel_size=1)
+
+    def saliency(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """Decode saliency: BxCxhxw to Bxhxw, from 0 to 1."""
+        return self.decoder(feature_map).squeeze(1).sigmoid()
+
+
+KINDS = {network.kind: network for network in (Baseline, SalLoss)}
 
 
 def save(model: Baseline, path: Path, **about: str) -> None:
@@ -82,7 +157,7 @@ def save(model: Baseline, path: Path, **about: str) -> None:
 
 
 def load_baseline(path: Path) -> Baseline:
-    """Read a model that `save` wrote; computing is in single precision.
+    """Read a model of any of `KINDS` that `save` wrote; computing is in single precision.
 
     Raises
     ------
@@ -96,7 +171,8 @@ def load_baseline(path: Path) -> Baseline:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        model = Baseline(about["backbone"], weights="random", hidden=about["hidden"])
+        kind = KINDS[about.get("kind", Baseline.kind)]
+        model = kind(about["backbone"], weights="random", hidden=about["hidden"])
         model.load_state_dict(state)
     except Exception as error:
         raise ValueError(f"{path} is not a Baseline of this project ({error})") from error

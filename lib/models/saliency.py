@@ -113,13 +113,25 @@ class SaliencyPredictor:
     def __init__(self, readout: ReadOut):
         self.readout = readout.eval()
 
-    @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Density HxW float32 (sums to 1) of an HxWx3 uint8 image, mirrored views averaged."""
-        small = resize_image(image, *working_size(image.shape[:2]))
-        views = self.readout(trunk_features(np.stack([small, small[:, ::-1]]))).exp()
-        density = (views[0] + views[1].flip(-1)) / 2
-        return normalize_sum(resize_map(density.numpy(), image.shape[:2]))
+        (density,) = predict_grid([self.readout], image)
+        return normalize_sum(resize_map(density, image.shape[:2]))
+
+
+@torch.inference_mode()
+def predict_grid(readouts: Sequence[ReadOut], image: np.ndarray) -> np.ndarray:
+    """Predict one image by several read-outs that share the trunk's one pass.
+
+    Returns
+    -------
+    numpy.ndarray
+        RxHxW float32 on the stride-16 grid, a read-out each; mirrored views averaged.
+    """
+    small = resize_image(image, *working_size(image.shape[:2]))
+    features = trunk_features(np.stack([small, small[:, ::-1]]))
+    views = [readout(features).exp() for readout in readouts]
+    return torch.stack([(plain + mirrored.flip(-1)) / 2 for plain, mirrored in views]).numpy()
 
 
 def save_readout(readout: ReadOut, path: Path, **about: str) -> None:
@@ -220,6 +232,27 @@ def train_on(dataset: Dataset, seed: int = 0) -> ReadOut:
     return fit_readout(features, densities, np.arange(len(dataset)), seed, "all images")
 
 
+def fold_readouts(dataset: Dataset, folds: int = 5, seed: int = 0) -> list[ReadOut]:
+    """Train a read-out for each fold of `folds_of`, on every image outside it; memoised."""
+    store = _fold_store("fold-readouts", dataset, folds, seed)
+    fold = folds_of(len(dataset), folds, seed)
+    found = [store.get(f"fold {k}") for k in range(folds)]
+    if any(weights is None for weights in found):
+        features, densities = _features_of(dataset)
+        for k in range(folds):
+            if found[k] is None:
+                others, desc = np.flatnonzero(fold != k), f"fold {k + 1}/{folds}"
+                readout = fit_readout(features, densities, others, seed, desc)
+                weights = nn.utils.parameters_to_vector(readout.parameters()).detach().numpy()
+                found[k] = store.put(f"fold {k}", weights)
+    readouts = []
+    for weights in found:
+        readout = ReadOut().eval()
+        nn.utils.vector_to_parameters(torch.from_numpy(weights), readout.parameters())
+        readouts.append(readout)
+    return readouts
+
+
 def cross_validate(dataset: Dataset, folds: int = 5, seed: int = 0) -> np.ndarray:
     """Predict every image by a read-out that was trained without it; memoised.
 
@@ -228,21 +261,23 @@ def cross_validate(dataset: Dataset, folds: int = 5, seed: int = 0) -> np.ndarra
     numpy.ndarray
         NxHxW float32 densities on the stride-16 grid (32x24 for OSIE), each summing to 1.
     """
-    modules = [sys.modules[__name__], backbones]
-    key = {"data": dataset.fingerprint, "names": dataset.names, "folds": folds, "seed": seed}
-    store = Store("cross-validated", modules, **key)
+    store = _fold_store("cross-validated", dataset, folds, seed)
     fold = folds_of(len(dataset), folds, seed)
     held_out = {f"fold {k}": np.flatnonzero(fold == k) for k in range(folds)}
     found = {name: store.get(name) for name in held_out}
     if any(part is None for part in found.values()):
-        features, densities = _features_of(dataset)
-        for k, (name, chosen) in enumerate(held_out.items()):
-            if found[name] is None:
-                others, desc = np.flatnonzero(fold != k), f"fold {k + 1}/{folds}"
-                readout = fit_readout(features, densities, others, seed, desc)
-                found[name] = store.put(name, _predict(readout, features, chosen))
+        readouts = fold_readouts(dataset, folds, seed)
+        features, _ = _features_of(dataset)
+        for readout, (name, chosen) in zip(readouts, held_out.items(), strict=True):
+            found[name] = store.put(name, _predict(readout, features, chosen))
     predicted = np.concatenate(list(found.values()))
     return predicted[np.argsort(np.concatenate(list(held_out.values())))]
+
+
+def _fold_store(kind: str, dataset: Dataset, folds: int, seed: int) -> Store:
+    modules = [sys.modules[__name__], backbones]
+    key = {"data": dataset.fingerprint, "names": dataset.names, "folds": folds, "seed": seed}
+    return Store(kind, modules, **key)
 
 
 @torch.inference_mode()

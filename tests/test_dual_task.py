@@ -1,0 +1,472 @@
+"""One network, two tasks: the equations of Section III-C, splits that don't leak, fair repeats."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from lib import cam, comparison, data, dual_task, models, repeats, training
+from lib.data.records import Dataset, Record
+from lib.maps import normalize_sum
+from lib.models import saliency
+from lib.models.baseline import Baseline, SalLoss, _Rectify, load_baseline, save
+from lib.models.dual import DualTask
+from lib.training import MAP_STRIDE, Recipe, saliency_loss, train
+
+RNG = np.random.default_rng(0)
+RECIPE = Recipe(
+    epochs=3,
+    batch_size=4,
+    image_size=96,
+    crop_size=64,
+    lr_backbone=3e-4,
+    lr_head=3e-3,
+    average=0.5,
+    saliency_weight=0.3,
+)
+
+
+def spot(brightness, row, column):
+    """A dim picture with one bright spot, and the map of that spot."""
+    pixels = RNG.integers(0, 30, (96, 96, 3)) + int(brightness * 60)
+    pixels[row * 32 : row * 32 + 32, column * 32 : column * 32 + 32] += 120
+    found = np.full((6, 6), 0.01, np.float32)
+    found[row * 2 : row * 2 + 2, column * 2 : column * 2 + 2] = 1
+    return pixels.astype(np.uint8), found / found.sum()
+
+
+SCORES = RNG.uniform(0, 1, 12)
+PAIRS = [spot(score, i % 3, (i // 3) % 3) for i, score in enumerate(SCORES)]
+IMAGES, MAPS = (np.stack(part) for part in zip(*PAIRS, strict=True))
+
+
+@pytest.fixture(scope="module")
+def baseline():
+    return Baseline("efficientnet_lite0", "imagenet", hidden=16)
+
+
+@pytest.fixture(scope="module")
+def feature_map(baseline):
+    with torch.no_grad():
+        return baseline.features(baseline.normalize(IMAGES[:3]))
+
+
+class Spots(Dataset):
+    """Pictures with scores and fixations."""
+
+    name, kind, fingerprint = "spots", "made up", "spots"
+
+    def __init__(self, count=10, contents=None):
+        self.names = [f"{'ab'[i % 2]} {i}" for i in range(count)]
+        self.scores = pd.Series(SCORES[:count], index=self.names)
+        self._contents = contents
+
+    @property
+    def contents(self):
+        return self._contents or self.names
+
+    def __getitem__(self, index):
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        density = normalize_sum(np.kron(MAPS[index], np.ones((16, 16), np.float32)))
+        rows, columns = np.nonzero(density > density.mean())
+        fixations = np.column_stack([columns, rows])[::37].astype(float)
+        mos = float(self.scores.iloc[index])
+        return Record(self.names[index], IMAGES[index], fixations, density, mos, (0.0, 1.0))
+
+
+@pytest.fixture
+def experiment(empty_cache):
+    quality = Spots()
+    maps = dual_task.PROXIES["observers"](quality, 96, quality, 2, 0)
+    return dual_task.Experiment(quality, quality, maps, RECIPE, "efficientnet_lite0", 0)
+
+
+# --- the equations --------------------------------------------------------------------------
+
+
+def test_alpha_is_the_spatial_mean_of_the_gradient(baseline, feature_map):
+    A = feature_map.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(baseline.score(A).sum(), A)
+    alpha = baseline.channel_weights(feature_map)
+    assert torch.allclose(alpha, gradient.mean(dim=(2, 3)), rtol=1e-5, atol=1e-9)
+    assert not alpha.requires_grad
+
+
+def test_alpha_of_a_linear_head_is_its_weight_over_the_places():
+    model = Baseline("efficientnet_lite0", "random")
+    model.head = nn.Linear(1280, 1)
+    alpha = model.channel_weights(torch.rand(2, 1280, 3, 5))
+    assert torch.allclose(alpha, model.head.weight.expand(2, -1) / 15, rtol=1e-6)
+
+
+def test_the_second_output_is_the_map_that_section_3a_extracts(baseline):
+    x = baseline.normalize(IMAGES[:4])
+    with torch.inference_mode():
+        score, found = baseline.both(x)
+    assert torch.allclose(score, baseline(x), atol=1e-6)
+    extracted = cam.extract_cam(baseline, x, baseline.backbone.bn2, "gradcam", False, False)
+    assert found.amax() > 0
+    for ours, theirs in zip(found.numpy(), extracted, strict=True):
+        assert cam.enlarge(ours, (96, 96)) == pytest.approx(theirs, abs=1e-4)
+
+
+def test_the_second_output_is_pytorch_grad_cams(baseline):
+    from pytorch_grad_cam import GradCAM
+
+    x = baseline.normalize(IMAGES[:4])
+    with GradCAM(baseline, [baseline.backbone.bn2]) as peer:
+        theirs = peer(x, [lambda y: y.sum()] * 4)
+    with torch.inference_mode():
+        _, found = baseline.both(x)
+    ours = np.stack([cam.enlarge(m, (96, 96)) for m in found.numpy()])
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_gradcam_loss_adds_no_parameter_and_sal_loss_one_convolution(baseline):
+    def count(model):
+        return sum(p.numel() for p in model.parameters())
+
+    started = {
+        name: dual_task.starting_network(kind, "efficientnet_lite0", 0)
+        for name, (kind, _) in dual_task.VARIANTS.items()
+    }
+    assert count(started["Baseline-GradCAM-Loss"]) == count(started["Baseline"])
+    assert count(started["Baseline-Sal-Loss"]) == count(started["Baseline"]) + 1280 + 1
+    for name, value in started["Baseline"].state_dict().items():
+        assert torch.equal(value, started["Baseline-Sal-Loss"].state_dict()[name]), name
+
+
+def test_the_saliency_loss_moves_the_backbone_and_never_the_head(baseline):
+    model = Baseline("efficientnet_lite0", "imagenet", hidden=16)
+    predicted = model.saliency(model.features(model.normalize(IMAGES[:4])))
+    saliency_loss(predicted, torch.from_numpy(MAPS[:4, ::2, ::2].copy()), "kld").backward()
+    assert all(p.grad is None for p in model.head.parameters())
+    assert model.backbone.conv_head.weight.grad.abs().max() > 0
+
+
+def test_the_map_is_a_relu_that_can_be_revived(baseline, feature_map):
+    A = -feature_map.clone().requires_grad_()
+    found = baseline.saliency(A)
+    linear = torch.einsum("bk,bkij->bij", baseline.channel_weights(A), A)
+    assert torch.equal(found, linear.clamp(min=0))
+    x = torch.tensor([-1.0, -1.0, 2.0, 2.0], requires_grad=True)
+    _Rectify.apply(x).backward(torch.tensor([1.0, -1.0, 1.0, -1.0]))
+    assert x.grad.tolist() == [0, -1, 1, -1], "below zero, only a wish for more passes"
+
+
+@pytest.mark.parametrize("kind", ["kld", "bce", "cc"])
+def test_a_better_map_has_a_smaller_loss(kind):
+    target = torch.from_numpy(MAPS)
+    worse = target.roll(2, dims=2)
+    best, bad = saliency_loss(target, target, kind), saliency_loss(worse, target, kind)
+    middle = saliency_loss((target + worse) / 2, target, kind)
+    assert best < middle < bad
+    if kind != "bce":  # which is the targets' entropy at best
+        assert best.item() == pytest.approx(0, abs=1e-5)
+    if kind == "cc":
+        assert saliency_loss(7 * worse, target, kind).item() == pytest.approx(bad.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["kld", "bce", "cc"])
+def test_a_map_of_zeros_has_a_finite_loss_and_gradient(kind):
+    predicted = torch.zeros(2, 6, 6, requires_grad=True)
+    loss = saliency_loss(predicted, torch.from_numpy(MAPS[:2]), kind)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(predicted.grad).all()
+
+
+def test_an_unknown_saliency_loss_is_refused_by_name():
+    with pytest.raises(ValueError, match="'kld', 'bce' or 'cc', not 'mse'"):
+        saliency_loss(torch.ones(1, 2, 2), torch.ones(1, 2, 2), "mse")
+
+
+# --- the loop -------------------------------------------------------------------------------
+
+
+def test_image_and_map_are_cropped_and_mirrored_together():
+    maps = RNG.uniform(0, 1, (8, 6, 6)).astype(np.float32)
+    shown = (np.kron(maps, np.ones((16, 16))) * 255).round().astype(np.uint8)
+    images = np.repeat(shown[..., None], 3, axis=3)
+    batches = list(training._batches(images, torch.zeros(8), maps, RECIPE, epoch=0))
+    starts = set()
+    for pixels, _, found in batches:
+        assert pixels.shape == (4, 64, 64, 3) and found.shape == (4, 4, 4)
+        means = (
+            pixels[..., 0].float().unflatten(1, (4, 16)).unflatten(3, (4, 16)).mean((2, 4)) / 255
+        )
+        assert torch.allclose(means, found, atol=1 / 255)
+        starts |= {tuple(m.flatten().tolist()) for m in found}
+    assert len(starts) == 8
+
+
+def test_both_losses_fall_for_both_networks(tmp_path):
+    for kind in (Baseline, SalLoss):
+        start = kind("efficientnet_lite0", "imagenet", hidden=16)
+        recipe = replace(RECIPE, epochs=6)
+        model, log = train(start, IMAGES, SCORES, recipe, tmp_path / kind.kind, maps=MAPS)
+        assert log[-1]["iqa_loss"] < log[0]["iqa_loss"]
+        assert log[-1]["saliency_loss"] < log[0]["saliency_loss"], kind
+        assert type(model) is kind
+        kept = pd.read_csv(tmp_path / kind.kind / "log.csv")
+        assert list(kept.epoch) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("kind", [Baseline, SalLoss])
+def test_killed_in_the_second_epoch_and_run_again_the_weights_are_the_same(tmp_path, kind):
+    class Killed(BaseException):
+        pass
+
+    def kill(log):
+        if len(log) == 1:
+            raise Killed
+
+    start = kind("efficientnet_lite0", "imagenet", hidden=16)
+    whole, log = train(start, IMAGES, SCORES, RECIPE, tmp_path / "whole", maps=MAPS)
+    with pytest.raises(Killed):
+        train(start, IMAGES, SCORES, RECIPE, tmp_path / "cut", maps=MAPS, watch=kill)
+    again, log_again = train(start, IMAGES, SCORES, RECIPE, tmp_path / "cut", maps=MAPS)
+    pairs = zip(whole.state_dict().values(), again.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs) and log == log_again
+
+
+def test_images_without_score_or_without_map_count_for_the_other_loss(tmp_path, baseline):
+    scores, maps = SCORES.copy(), MAPS.copy()
+    scores[::2], maps[1::2] = np.nan, np.nan
+    _, log = train(baseline, IMAGES, scores, RECIPE, tmp_path, maps=maps)
+    assert np.isfinite([list(row.values()) for row in log]).all()
+    assert {"iqa_loss", "saliency_loss"} <= set(log[0])
+
+
+def test_training_on_from_a_trained_network_starts_where_it_was(tmp_path, baseline):
+    recipe = replace(RECIPE, epochs=1, lr_backbone=0.0, lr_head=0.0, weight_decay=0.0)
+    once, _ = train(baseline, IMAGES, SCORES, RECIPE, tmp_path / "once", maps=MAPS)
+    on, _ = train(once, IMAGES, SCORES, recipe, tmp_path / "on", maps=MAPS, trained=True)
+    assert training.predict(on, IMAGES) == pytest.approx(training.predict(once, IMAGES), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"maps": None}, "no maps to learn from"),
+        ({"maps": MAPS[:, :5]}, r"maps must be \(12, 6, 6\)"),
+        ({"maps": -MAPS}, "non-negative throughout"),
+        ({"maps": np.where(np.eye(6) > 0, np.nan, MAPS)}, "NaN throughout"),
+        ({"targets": np.full(12, np.nan)}, "targets must be finite"),
+        ({"recipe": replace(RECIPE, crop_size=80)}, "multiple of 16 and crop_size of 32"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(tmp_path, baseline, change, message):
+    given = {"targets": SCORES, "recipe": RECIPE, "maps": MAPS} | change
+    with pytest.raises(ValueError, match=message):
+        train(baseline, IMAGES, folder=tmp_path, **given)
+
+
+# --- splits and repeats ---------------------------------------------------------------------
+
+
+def test_every_image_with_fixations_is_judged_once_and_a_fifth_of_photographs_a_repeat():
+    quality, gaze = Spots(10), data.load("sample-saliency")
+    splits = [dual_task.split(quality, gaze, r, 4, seed=0) for r in range(4)]
+    assert sorted(np.concatenate([s.gaze_test for s in splits])) == list(range(8))
+    for s in splits:
+        assert len(s.test) == 2 and not set(s.test) & set(s.train)
+        assert len(s.train) == 8 and set(s.gaze_train) == set(range(8)) - set(s.gaze_test)
+    assert any(set(a.test) != set(splits[0].test) for a in splits)
+
+
+def test_a_photograph_in_both_sets_is_held_out_of_both_at_once():
+    quality, gaze = data.load("sample-quality"), data.load("sample-saliency")
+    for repeat in range(4):
+        s = dual_task.split(quality, gaze, repeat, 4, seed=0)
+        learned = {quality.contents[i] for i in s.train}
+        aside = {quality.contents[i] for i in s.test}
+        assert aside == {gaze.names[i] for i in s.gaze_test} and not learned & aside
+        assert len(s.train) + len(s.test) == len(quality)
+
+
+def test_a_part_shows_what_the_whole_shows():
+    quality = data.load("sample-quality")
+    part = data.Part(quality, [3, 50])
+    assert part.contents == [quality.contents[3], quality.contents[50]]
+    assert set(quality.contents) == set(data.load("sample-saliency").names)
+
+
+def test_proxies_of_a_repeat_come_from_its_own_read_out(empty_cache, monkeypatch):
+    readouts = [saliency.ReadOut(seed=s).eval() for s in range(2)]
+    monkeypatch.setattr(saliency, "fold_readouts", lambda *_: readouts)
+    found = dual_task.predicted_maps(Spots(2), 96, Spots(4), repeats=2, seed=0)
+    assert found.shape == (2, 2, 6, 6) and found.sum(axis=(2, 3)) == pytest.approx(1, abs=1e-5)
+    assert not np.allclose(found[0], found[1])
+    (grid,) = saliency.predict_grid(readouts[1:], IMAGES[0])
+    expected = normalize_sum(dual_task.resize_map(grid, (6, 6)))
+    assert found[1, 0] == pytest.approx(expected, abs=1e-6)
+    monkeypatch.setattr(saliency, "predict_grid", lambda *_: pytest.fail("predicted again"))
+    assert np.array_equal(dual_task.predicted_maps(Spots(2), 96, Spots(4), 2, 0), found)
+
+
+def test_observed_maps_sum_to_one_and_follow_the_contents():
+    quality = Spots(3, contents=["a 2", "a 0", "a 2"])
+    found = dual_task.observed_maps(quality, 96, Spots(4))
+    assert np.array_equal(found[0], found[2]) and not np.allclose(found[0], found[1])
+    assert found.sum(axis=(1, 2)) == pytest.approx(1) and found.shape == (3, 6, 6)
+
+
+def test_a_subset_is_tested_on_and_the_rest_learned_from():
+    train_on, test_on = dual_task.transfer_split(Spots(6), "a")
+    assert list(test_on) == [0, 2, 4] and list(train_on) == [1, 3, 5]
+    with pytest.raises(ValueError, match="0 of 6 names in spots start with 'ss01'"):
+        dual_task.transfer_split(Spots(6), "ss01")
+
+
+def test_a_trained_network_is_found_again_and_its_log_shown(experiment, monkeypatch):
+    chosen = experiment.split(0).train
+    path = dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen)
+    assert not path.with_name("last.pt").exists()
+    monkeypatch.setattr(dual_task, "train", lambda *_: pytest.fail("trained again"))
+    seen = []
+    assert dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen, seen.append) == path
+    assert [row["epoch"] for row in seen[0]] == [1, 2, 3]
+
+
+def test_the_whole_experiment_runs_and_says_what_it_found(experiment, tmp_path):
+    tests = {r: experiment.split(r).test for r in range(2)}
+    paths = {
+        (name, r): dual_task.fit(experiment, name, r, experiment.split(r).train)
+        for name in ("Baseline", "Baseline-GradCAM-Loss")
+        for r in range(2)
+    }
+    for r in range(2):
+        paths[dual_task.TUNED, r] = dual_task.fine_tune(experiment, paths["Baseline", r], r, 1, 2)
+    quality = dual_task.quality_rows(experiment, paths, tests).assign(stage="held out")
+    assert len(quality) == 3 * 2 * 2 and quality.value.between(-1, 1).all()
+    nets = {
+        n: [load_baseline(paths[n, r]) for r in range(2)]
+        for n in dict.fromkeys(p[0] for p in paths)
+    }
+    sources = [dual_task.explained("Baseline", nets["Baseline"], experiment, 96)]
+    sources += [
+        dual_task.second_output(n, found, experiment, 96)
+        for n, found in nets.items()
+        if n != "Baseline"
+    ]
+    scores, _ = comparison.evaluate(sources, experiment.gaze, 2)
+    maps = repeats.saliency_rows(scores, experiment.gaze.names, 2, 0)
+    assert set(maps.test) == {0, 1}
+    one = scores[
+        (scores.stage == comparison.RAW) & (scores.metric == "CC") & (scores.method == "Baseline")
+    ]
+    fold = saliency.folds_of(10, 2, 0)
+    first = one.set_index("image").value[
+        [experiment.gaze.names[i] for i in np.flatnonzero(fold == 0)]
+    ]
+    kept = maps[
+        (maps.stage == comparison.RAW) & (maps.metric == "CC") & (maps.method == "Baseline")
+    ]
+    assert kept.set_index("test").value[0] == pytest.approx(first.mean())
+    table = repeats.summarize(pd.concat([quality, maps], ignore_index=True))
+    methods = [n for n in nets if n != "Baseline"]
+    text = repeats.conclusion(table, methods, comparison.RAW, "ten spots")
+    assert "ten spots" in text and all(f"**{m}**" in text for m in methods)
+    figure = repeats.plot_repeats(
+        pd.concat([quality, maps]), [("held out", "SROCC"), (comparison.RAW, "CC")], list(nets)
+    )
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(nets)
+
+
+def test_each_repeat_answers_for_its_own_images(experiment):
+    networks = [Baseline("efficientnet_lite0", "random", hidden=4, seed=s) for s in range(2)]
+    source = dual_task.second_output("x", networks, experiment, 96)
+    fold = saliency.folds_of(10, 2, 0)
+    for index in (0, 1, 2, 3):
+        record = experiment.gaze[index]
+        network = networks[fold[index]]
+        with torch.inference_mode():
+            _, expected = network.both(network.normalize(record.image[None]))
+        assert source.compute([record]) == pytest.approx(expected.numpy())
+
+
+# --- the table ------------------------------------------------------------------------------
+
+ROWS = pd.DataFrame(
+    [
+        ("q", m, r, "SROCC", v + 0.01 * r)
+        for m, v in (("Baseline", 0.8), ("better", 0.9), ("same", 0.8))
+        for r in range(4)
+    ]
+    + [
+        ("s", m, r, "KLD", v + 0.1 * r**2)
+        for m, v in (("Baseline", 2.0), ("better", 1.0))
+        for r in range(4)
+    ],
+    columns=["stage", "method", "test", "metric", "value"],
+)
+
+
+def test_differences_are_paired_by_repeat():
+    table = repeats.summarize(ROWS).set_index(["method", "metric"])
+    row = table.loc["better", "SROCC"]
+    assert row.value == pytest.approx(0.915) and row.difference == pytest.approx(0.1)
+    assert row.p_value < 0.001 and row["std"] == pytest.approx(
+        np.std([0, 0.01, 0.02, 0.03], ddof=1)
+    )
+    assert np.isnan(table.loc["Baseline", "SROCC"].difference)
+    assert table.loc["same", "SROCC"].p_value == 1
+
+
+def test_the_conclusion_knows_that_less_kld_is_better():
+    text = repeats.conclusion(repeats.summarize(ROWS), ["better", "same"], "s", "made-up rows")
+    better, same = text.split("- **same**")
+    assert "better: SROCC +0.100" in better and "better: KLD -1.000" in better
+    assert "not told apart: SROCC +0.000" in same
+
+
+def test_the_papers_numbers_stand_beside_ours():
+    paper = pd.DataFrame({"method": ["Baseline", "Center Prior"], "SALICON CC": [0.637, 0.544]})
+    table = pd.DataFrame(
+        {
+            "stage": "s",
+            "metric": ["CC", "CC", "NSS"],
+            "method": ["Baseline", "CenterPrior", "Baseline"],
+        }
+    )
+    found = repeats.with_paper(table, paper, {("s", "CC"): "SALICON CC"}).paper
+    assert found[0] == 0.637 and found[1] == 0.544 and np.isnan(found[2])
+
+
+# --- the model that ships -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Baseline, SalLoss])
+@pytest.mark.parametrize("size", [(1, 1), (61, 200), (300, 120)])
+def test_one_call_gives_a_score_and_a_density_of_the_pictures_size(kind, size):
+    predict = DualTask(kind("efficientnet_lite0", "random"))
+    score, density = predict(RNG.integers(0, 256, (*size, 3), np.uint8))
+    assert np.isfinite(score) and density.shape == size and density.dtype == np.float32
+    assert density.min() >= 0 and density.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_sal_loss_network_is_saved_and_read_back(tmp_path):
+    model = SalLoss("efficientnet_lite0", "random", hidden=8)
+    save(model, tmp_path / "m.safetensors", name="m")
+    back = load_baseline(tmp_path / "m.safetensors")
+    assert type(back) is SalLoss
+    A = torch.rand(1, 1280, 2, 2)
+    assert torch.allclose(back.saliency(A), model.saliency(A), atol=1e-3)
+
+
+def test_the_shipped_dual_task_model_agrees_with_the_observers_it_never_saw():
+    predict = models.load("dual-task")
+    found = []
+    for record in data.load("sample-saliency"):
+        score, density = predict(record.image)
+        assert 0 < score < 1.2
+        found.append(comparison.score_map(density, record)["CC"])
+    assert np.mean(found) > 0.3
+
+
+def test_corners_of_a_map_cell():
+    assert MAP_STRIDE * 2 == 32, "the network's stride: avg_pool2d(target, 2) relies on it"
