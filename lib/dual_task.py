@@ -378,9 +378,8 @@ def trade_off(experiment: Experiment, weights: Sequence[float], long_side: int) 
             path = fit(changed, variant, 0, chosen.train)
             srocc = metrics.srocc(judged(changed, path, chosen.test), changed.scores[chosen.test])
             network = load_baseline(path)
-            maps = extract(
-                second_output(variant, [network] * changed.repeats, changed, long_side), held_out
-            )
+            same = [network] * changed.repeats
+            maps = extract(second_output(variant, same, changed, long_side), held_out)
             scores = [score_map(m, r) for m, r in zip(maps, held_out, strict=True)]
             row = {"method": variant, "weight": weight, "SROCC": srocc}
             rows.append(row | {k: np.mean([s[k] for s in scores]) for k in ("NSS", "CC")})

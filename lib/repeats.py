@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.ticker import MaxNLocator
 
 from lib import metrics
 from lib.comparison import LOWER_IS_BETTER
@@ -181,12 +182,11 @@ def plot_trade_off(rows: pd.DataFrame, baseline: float) -> plt.Figure:
     for method, line in rows.sort_values("weight").groupby("method", sort=False):
         axis.plot(line.SROCC, line.CC, "o-", markersize=4, label=method)
         for point in line.itertuples():
-            place = (point.SROCC, point.CC)
-            axis.annotate(
-                f"{point.weight:g}", place, (4, 4), textcoords="offset points", fontsize=7
-            )
+            where = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
+            axis.annotate(f"{point.weight:g}", (point.SROCC, point.CC), **where)
     axis.axvline(baseline, color="0.5", linewidth=0.8, linestyle="--", label="Baseline's SROCC")
     axis.set(xlabel="SROCC, held-out photographs", ylabel="CC, held-out images")
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.legend(fontsize=7)
     figure.tight_layout()
     return figure

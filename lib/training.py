@@ -202,8 +202,8 @@ def train(
     model = _rescaled(model, 1 / scale, -center / scale) if trained else deepcopy(model)
     model = model.to(device, memory_format=torch.channels_last)
     averaged = deepcopy(model).requires_grad_(False)
-    _freeze(model, recipe.frozen_stages)
-    optimizer = _optimizer(model, recipe)
+    freeze_stages(model, recipe.frozen_stages)
+    optimizer = make_optimizer(model, recipe)
     steps = recipe.epochs * max(1, len(images) // recipe.batch_size)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _schedule(s, steps))
     log: list[dict[str, float]] = []
@@ -223,7 +223,7 @@ def train(
         losses = []
         bar = tqdm(batches, total=steps // recipe.epochs, unit="batch")
         for pixels, target, target_map in bar:
-            parts = _losses(model, pixels.to(device), target, target_map, recipe)
+            parts = batch_losses(model, pixels.to(device), target, target_map, recipe)
             loss = parts["iqa_loss"] + recipe.saliency_weight * parts.get("saliency_loss", 0.0)
             if not torch.isfinite(loss):
                 raise FloatingPointError(
@@ -297,14 +297,24 @@ def _check(
         raise ValueError("targets must be finite or, where there is no score, NaN")
 
 
-def _losses(
+def batch_losses(
     model: Baseline,
     pixels: torch.Tensor,
     target: torch.Tensor,
     target_map: torch.Tensor | None,
     recipe: Recipe,
 ) -> dict[str, torch.Tensor]:
-    """Return the losses of one batch, over the images that have a score and a map."""
+    """Return the losses of one batch, over the images that have a score and a map.
+
+    Parameters
+    ----------
+    pixels : torch.Tensor
+        BxHxWx3 uint8.
+    target : torch.Tensor
+        (B,) standardised scores; NaN where there is none.
+    target_map : torch.Tensor or None
+        Bx(H/16)x(W/16) saliency; NaN throughout where there is none.
+    """
     device = pixels.device
     # Half precision with float32's range where the hardware has it: same steps, half the time.
     with torch.autocast(device.type, torch.bfloat16):
@@ -325,8 +335,10 @@ def _losses(
     return found
 
 
-def _freeze(model: Baseline, stages: int) -> None:
-    model.eval()  # batch normalisation stays at its ImageNet statistics throughout
+def freeze_stages(model: Baseline, stages: int) -> None:
+    """Keep the stem and the first stages of the backbone, and all batch statistics, as they are."""
+    # Batch normalisation stays at its ImageNet statistics throughout.
+    model.requires_grad_(True).eval()
     if stages:
         trunk = model.backbone
         stem = [m for n, m in trunk.named_children() if n in ("conv_stem", "conv1", "bn1")]
@@ -335,7 +347,8 @@ def _freeze(model: Baseline, stages: int) -> None:
             part.requires_grad_(False)
 
 
-def _optimizer(model: Baseline, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: Baseline, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return AdamW with one learning rate for the backbone and one for all that is new."""
     trunk = [p for p in model.backbone.parameters() if p.requires_grad]
     others = [p for n, p in model.named_parameters() if not n.startswith("backbone.")]
     groups = [

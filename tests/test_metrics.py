@@ -15,6 +15,7 @@ from lib.metrics import (
     nss_support,
     paired_test,
     plcc,
+    resampled_test,
     similarity,
     srocc,
 )
@@ -428,3 +429,40 @@ def test_effect_size_by_hand():
 def test_methods_that_never_differ_have_p_one():
     result = paired_test([1, 2, 3], [1, 2, 3])
     assert (result.mean_difference, result.p_value, result.effect_size) == (0, 1, 0)
+
+
+def test_resampled_test_without_overlap_is_the_usual_t_test():
+    values = np.array([0.3, -0.1, 0.4, 0.2, 0.1])
+    ours = resampled_test(values, test_to_train=0)
+    theirs = scipy.stats.ttest_1samp(values, 0)
+    interval = theirs.confidence_interval(0.95)
+    assert ours.p_value == pytest.approx(theirs.pvalue)
+    assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_shared_training_images_make_the_resampled_test_less_sure():
+    values = np.array([0.3, -0.1, 0.4, 0.2, 0.1])
+    free, shared = resampled_test(values, 0), resampled_test(values)
+    assert shared.mean == free.mean and shared.p_value > free.p_value
+    # Nadeau and Bengio: the standard error grows by sqrt(1 + J n_test / n_train).
+    grown = (shared.high - shared.mean) / (free.high - free.mean)
+    assert grown == pytest.approx(np.sqrt(1 + 5 / 4))
+
+
+def test_resampled_test_of_equal_differences_and_of_too_few():
+    assert resampled_test(np.zeros(3)).p_value == 1
+    assert resampled_test(np.ones(3)).p_value == 0
+    with pytest.raises(ValueError, match="at least 2"):
+        resampled_test(np.ones(1))
+
+
+def test_resampled_test_is_level_where_a_plain_t_test_is_not():
+    """Means over random halves of noise: no difference, yet a plain test finds many."""
+    rng = np.random.default_rng(0)
+    found = {"plain": 0, "corrected": 0}
+    for _ in range(200):
+        noise = rng.normal(size=50)
+        means = np.array([rng.permutation(noise)[:10].mean() for _ in range(10)])
+        found["plain"] += resampled_test(means, 0).p_value < 0.05
+        found["corrected"] += resampled_test(means, 10 / 40).p_value < 0.05
+    assert found["corrected"] / 200 < 0.1 < found["plain"] / 200

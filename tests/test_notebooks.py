@@ -8,6 +8,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from lib.dual_task import TUNED, VARIANTS
 from lib.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -30,6 +31,15 @@ SMALL = {
         "GAZE_IMAGES": 2,
         "EXAMPLES": [1],
         "RESAMPLES": 20,
+    },
+    "03": {
+        "EPOCHS": 1,
+        "IMAGE_SIZE": 64,
+        "CROP_SIZE": 32,
+        "INPUT_LONG_SIDE": 64,
+        "FINE_TUNE_EPOCHS": 1,
+        "TRADE_OFF": [1.0],
+        "FIGURE_IMAGES": [0, 1],
     },
 }
 
@@ -61,6 +71,12 @@ def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
         assert set(table.measure) == {"SROCC", "PLCC", "score drop"}
         assert set(table["map"]) == {"saliency", "GradCAM", "patches", "centre", "chance"}
         assert table.notna().all(axis=None)
+    if notebook.name.startswith("03"):
+        table = pd.read_csv(tmp_path / "figures_dir" / "sample" / "table2.csv")
+        quality = table[table.metric == "SROCC"]
+        assert quality.stage.nunique() == 2 and set(quality.method) == {*VARIANTS, TUNED}
+        assert {"CenterPrior", "Baseline, one pass"} <= set(table.method)
+        assert table["std"].notna().all() and table.paper.notna().any()
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)

@@ -6,10 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from lib import data, models, recipes
 from lib.data import distortions
+from lib.models import saliency
+from lib.paths import ROOT
 from lib.training import Recipe
 
 SMALL = Recipe(epochs=1, batch_size=4, image_size=64, crop_size=64)
@@ -102,3 +105,32 @@ def test_an_unknown_model_is_refused_with_the_names(capsys):
     with pytest.raises(SystemExit):
         recipes.main(["baseline-vgg"])
     assert "baseline-lite0" in capsys.readouterr().err
+
+
+def test_a_dual_task_network_ships_with_both_its_measures(photographs, monkeypatch):
+    monkeypatch.setattr(recipes, "DUAL_GAZE", {})
+    monkeypatch.setattr(recipes, "DUAL_REPEATS", 2)
+    monkeypatch.setitem(data.DATASETS, "osie", ("lib.data.sample", "SampleSaliency", None))
+    readouts = [saliency.ReadOut(seed=s).eval() for s in range(2)]
+    monkeypatch.setattr(saliency, "fold_readouts", lambda *_: readouts)
+    small = replace(SMALL, saliency_weight=0.3)
+    spec = replace(recipes.TRAINED["gradcam-loss-lite0"], recipe=small)
+    monkeypatch.setitem(recipes.TRAINED, "gradcam-loss-lite0", spec)
+    assert recipes.main(["gradcam-loss-lite0"]) == 0
+    card = (photographs / "weights" / "gradcam-loss-lite0.md").read_text()
+    assert "*Baseline-GradCAM-Loss* (Section III-C)" in card
+    assert (
+        "13 photographs (repeat 0 of notebook 03)" in card and "the 4 images of that fold" in card
+    )
+    log = pd.read_csv(photographs / "weights" / "gradcam-loss-lite0.log.csv")
+    assert {"iqa_loss", "saliency_loss"} <= set(log.columns)
+    score, density = models.load("dual-task")(data.load("biq2021", split="test")[0].image)
+    assert np.isfinite(score) and density.shape == (64, 64)
+
+
+def test_the_recipe_of_the_dual_task_models_is_the_open_profiles():
+    profile = yaml.safe_load((ROOT / "profiles" / "open.yaml").read_text())["03"]
+    names = {"EPOCHS", "IMAGE_SIZE", "CROP_SIZE", "FROZEN_STAGES", "SALIENCY_WEIGHT"}
+    assert {n: profile[n] for n in names} == {n: getattr(recipes.DUAL, n.lower()) for n in names}
+    assert profile["REPEATS"] == recipes.DUAL_REPEATS
+    assert profile["GAZE_OPTIONS"] == recipes.DUAL_GAZE

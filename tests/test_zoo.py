@@ -7,6 +7,7 @@ import torch
 
 from lib import models
 from lib.models import zoo
+from lib.models.dual import DualTask
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 96, 128, 3), np.uint8)
 
@@ -19,6 +20,13 @@ def test_a_model_of_ours_scores_as_itself_and_can_be_explained():
     np.testing.assert_allclose(scorer.score(IMAGES), direct, rtol=1e-6)
     assert scorer.score(IMAGES).shape == (3,) and scorer.network is not None
     assert scorer.key != zoo.scorer("baseline-lite1").key
+
+
+def test_the_dual_task_networks_score_as_any_other():
+    for name in ("sal-loss-lite0", "gradcam-loss-lite0"):
+        scores = zoo.scorer(name).score(IMAGES)
+        assert scores.shape == (3,) and np.isfinite(scores).all()
+    assert isinstance(models.load("dual-task"), DualTask)
 
 
 def test_pyiqas_scores_are_its_own_and_higher_is_better():

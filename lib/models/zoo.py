@@ -12,6 +12,8 @@ from lib.extraction import weights_fingerprint
 from lib.models.baseline import Baseline
 from lib.training import best_device
 
+OURS = ("baseline-", "control-", "sal-loss-", "gradcam-loss-")  # how our networks' names begin
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -48,7 +50,7 @@ def scorer(name: str) -> Scorer:
     ConnectionError
         If pyiqa's weights are neither on this machine nor within reach.
     """
-    if name.startswith(("baseline-", "control-", "dual-")):
+    if name.startswith(OURS):
         return _own(name)
     return _pyiqa(name)
 
