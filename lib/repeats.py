@@ -51,7 +51,8 @@ def summarize(rows: pd.DataFrame, against: str = "Baseline") -> pd.DataFrame:
     -------
     DataFrame
         Those keys with value, std, n (tests), and the paired difference from `against`:
-        difference, low, high (95 %), p_value, by `lib.metrics.resampled_test`.
+        difference, low, high (95 %), p_value, by `lib.metrics.resampled_test`. One test alone has
+        no deviation and no difference: those are NaN.
     """
     keys = [k for k in ("stage", "metric") if k in rows]
     found = []
@@ -60,8 +61,8 @@ def summarize(rows: pd.DataFrame, against: str = "Baseline") -> pd.DataFrame:
         for method in block.method.drop_duplicates():
             ours = values[method].to_numpy()
             row = dict(zip(keys, key, strict=True)) | {"method": method, "value": ours.mean()}
-            row |= {"std": ours.std(ddof=1), "n": len(ours)}
-            if method != against:
+            row |= {"std": ours.std(ddof=1) if len(ours) > 1 else np.nan, "n": len(ours)}
+            if method != against and len(ours) > 1:
                 gap = metrics.resampled_test(ours - values[against].to_numpy())
                 row |= {"difference": gap.mean, "low": gap.low, "high": gap.high}
                 row |= {"p_value": gap.p_value}

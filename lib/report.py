@@ -104,13 +104,13 @@ def wide_table(
         arrow = {"latex": (r"$\downarrow$", r"$\uparrow$")}.get(markup, ("↓", "↑"))
         title = f"{metric} {arrow[0] if metric in lower_is_better else arrow[1]}"
         if "std" in part:
-            spread = [f"{plus_minus}{space}{std:.3f}" for std in part["std"]]
+            spread = ["" if np.isnan(s) else f"{plus_minus}{space}{s:.3f}" for s in part["std"]]
         else:
             spread = [
                 f"[{low:.3f}, {high:.3f}]" for low, high in zip(part.low, part.high, strict=True)
             ]
         rows[title] = [
-            "" if np.isnan(v) else f"{_mark(f'{v:.3f}', m, markup)}{space}{around}"
+            "" if np.isnan(v) else f"{_mark(f'{v:.3f}', m, markup)}{space * bool(around)}{around}"
             for v, m, around in zip(part.value, marks, spread, strict=True)
         ]
         if "paper" in part and part.paper.notna().any():

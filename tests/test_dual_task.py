@@ -424,6 +424,12 @@ def test_the_conclusion_knows_that_less_kld_is_better():
     assert "not told apart: SROCC +0.000" in same
 
 
+def test_one_test_alone_has_a_value_and_no_difference():
+    table = repeats.summarize(ROWS[ROWS.test == 0])
+    assert table.value.notna().all() and table[["std"]].isna().all(axis=None)
+    assert "difference" not in table or table.difference.isna().all()
+
+
 def test_the_papers_numbers_stand_beside_ours():
     paper = pd.DataFrame({"method": ["Baseline", "Center Prior"], "SALICON CC": [0.637, 0.544]})
     table = pd.DataFrame(
@@ -468,5 +474,5 @@ def test_the_shipped_dual_task_model_agrees_with_the_observers_it_never_saw():
     assert np.mean(found) > 0.3
 
 
-def test_corners_of_a_map_cell():
+def test_two_map_cells_make_one_of_the_networks():
     assert MAP_STRIDE * 2 == 32, "the network's stride: avg_pool2d(target, 2) relies on it"
