@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from lib.cache import Store, write_atomically
-from lib.data.images import resize_image
+from lib.data.images import network_size, resize_image
 from lib.data.records import Dataset
 from lib.maps import normalize_sum, resize_map
 from lib.models import backbones
@@ -81,12 +81,6 @@ def _trunk() -> nn.Module:
     return create_backbone(TRUNK, "imagenet").eval().requires_grad_(False)
 
 
-def working_size(shape: tuple[int, int]) -> tuple[int, int]:
-    """Return the (height, width) at which an image is read: long side 512, multiples of 32."""
-    scale = LONG_SIDE / max(shape)
-    return tuple(max(32, round(side * scale / 32) * 32) for side in shape)
-
-
 @torch.inference_mode()
 def trunk_features(images: np.ndarray) -> list[torch.Tensor]:
     """Features of BxHxWx3 uint8 (sides multiples of 32) at `STRIDES`, BxCxhxw float32."""
@@ -128,7 +122,7 @@ def predict_grid(readouts: Sequence[ReadOut], image: np.ndarray) -> np.ndarray:
     numpy.ndarray
         RxHxW float32 on the stride-16 grid, a read-out each; mirrored views averaged.
     """
-    small = resize_image(image, *working_size(image.shape[:2]))
+    small = resize_image(image, *network_size(image.shape[:2], LONG_SIDE))
     features = trunk_features(np.stack([small, small[:, ::-1]]))
     views = [readout(features).exp() for readout in readouts]
     return torch.stack([(plain + mirrored.flip(-1)) / 2 for plain, mirrored in views]).numpy()
@@ -172,7 +166,7 @@ def _features_of(dataset: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
     rows, densities = [], []
     for index in tqdm(range(len(dataset)), desc=f"features of {dataset.name}", unit="image"):
         record = dataset[index]
-        size = working_size(record.image.shape[:2])
+        size = network_size(record.image.shape[:2], LONG_SIDE)
         flat = store.get(record.name)
         if flat is None:
             small = resize_image(record.image, *size)
