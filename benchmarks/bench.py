@@ -14,13 +14,16 @@ import sys
 import time
 from collections.abc import Callable
 
+import choix
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 
 from benchmarks import masking_cost, training_cost
 from lib.cam import extract_cam
 from lib.models.baseline import Baseline
+from lib.subjective import count_wins, fit_scores
 
 
 def alternate(ours: Callable[[], object], peer: Callable[[], object], repeats: int) -> dict:
@@ -66,7 +69,24 @@ def bench_training(repeats: int) -> list[dict]:
     return rows
 
 
-BENCHMARKS = {"cam": bench_cam, "training": bench_training}
+def bench_scores(repeats: int) -> list[dict]:
+    """Bradley-Terry scores of 12 items from 100,000 votes, against choix, from the votes on."""
+    rng = np.random.default_rng(0)
+    utilities = rng.normal(size=12)
+    a = rng.integers(12, size=100_000)
+    b = (a + rng.integers(1, 12, size=len(a))) % 12
+    first = rng.random(len(a)) < expit(utilities[a] - utilities[b])
+    winners, losers = np.where(first, a, b), np.where(first, b, a)
+    votes = list(zip(winners.tolist(), losers.tolist(), strict=True))  # choix takes pairs
+    timed = alternate(
+        lambda: fit_scores(count_wins(winners, losers, 12)),
+        lambda: choix.ilsr_pairwise(12, votes),
+        repeats,
+    )
+    return [{"what": "Bradley-Terry, 100,000 votes", "peer": "choix.ilsr_pairwise", **timed}]
+
+
+BENCHMARKS = {"cam": bench_cam, "training": bench_training, "scores": bench_scores}
 GROWTH = [(8, 3), (16, 3), (32, 3), (64, 3), (8, 12), (16, 12), (32, 12)]  # images, shares
 
 

@@ -174,7 +174,7 @@ def verdicts(tidy: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
         if some are better and some worse, "cannot tell" if all are ties.
     """
     compared = tidy[tidy.method != "CenterPrior"].copy()
-    compared["p_holm"] = compared.groupby("stage").p_value.transform(_holm)
+    compared["p_holm"] = compared.groupby("stage").p_value.transform(metrics.holm)
     gain = compared.difference * np.where(compared.metric.isin(LOWER_IS_BETTER), -1, 1)
     sure = compared.p_holm < level
     compared["outcome"] = np.select(
@@ -193,15 +193,6 @@ def _verdict(outcomes: set[str]) -> str:
     if "better" in outcomes:
         return "mixed" if "worse" in outcomes else "beats it"
     return "loses" if "worse" in outcomes else "cannot tell"
-
-
-def _holm(p_values: pd.Series) -> np.ndarray:
-    """Holm's step-down correction of a family of p-values."""
-    order = np.argsort(p_values.to_numpy(), kind="stable")
-    stepped = p_values.to_numpy()[order] * np.arange(len(p_values), 0, -1)
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
-    return corrected
 
 
 def compare(scores: pd.DataFrame, methods: Sequence[str], against: str, seed: int) -> pd.DataFrame:

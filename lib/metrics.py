@@ -352,3 +352,13 @@ def paired_test(a: np.ndarray, b: np.ndarray, seed: int = 0) -> PairedTest:
         ranks = scipy.stats.rankdata(np.abs(changed))
         effect_size = float((np.sign(changed) * ranks).sum() / ranks.sum())
     return PairedTest(float(difference.mean()), low, high, p_value, effect_size, len(a))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Correct a family of p-values for their number (S. Holm's step-down procedure, 1979)."""
+    p_values = np.asarray(p_values, np.float64)
+    order = np.argsort(p_values, kind="stable")
+    stepped = p_values[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return corrected

@@ -40,6 +40,7 @@ def set_style() -> None:
 
 def stamp(figure: plt.Figure, text: str) -> None:
     """Print under a figure which profile, data, weights and number of images made it."""
+    figure.draw_without_rendering()  # a constrained layout is only settled by drawing
     below = figure.get_tightbbox().y0 / figure.get_figheight()  # in shares of the figure's height
     figure.text(0.5, below - 0.01, text, ha="center", va="top", fontsize=7, color="0.35")
 

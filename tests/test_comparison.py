@@ -142,11 +142,6 @@ def test_summary_stands_beside_the_paper_after_the_transforms_only(scores):
     assert row.low < row.value < row.high and row.n == 30 and row.p_value < 0.01
 
 
-def test_holm_is_the_step_down_correction():
-    p = pd.Series([0.01, 0.04, 0.03, 0.5])
-    assert comparison._holm(p) == pytest.approx([0.04, 0.09, 0.09, 0.5])
-
-
 def test_conclusion_says_what_the_numbers_say(scores):
     verdict = comparison.verdicts(comparison.summarize(scores))
     against = comparison.compare(scores, ["bright"], "noise", seed=0)

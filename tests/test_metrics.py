@@ -9,6 +9,7 @@ from lib.metrics import (
     auc_judd,
     bootstrap_interval,
     cc,
+    holm,
     kld,
     krcc,
     nss,
@@ -466,3 +467,8 @@ def test_resampled_test_is_level_where_a_plain_t_test_is_not():
         found["plain"] += resampled_test(means, 0).p_value < 0.05
         found["corrected"] += resampled_test(means, 10 / 40).p_value < 0.05
     assert found["corrected"] / 200 < 0.1 < found["plain"] / 200
+
+
+def test_holm_is_the_step_down_correction():
+    p = [0.01, 0.04, 0.03, 0.5]
+    assert holm(p) == pytest.approx([0.04, 0.09, 0.09, 0.5])

@@ -41,6 +41,13 @@ SMALL = {
         "TRADE_OFF": [1.0],
         "FIGURE_IMAGES": [0, 1],
     },
+    "04": {
+        "IMAGES": 2,
+        "VOTES_PER_PAIR": 12,
+        "ASSESSORS": 60,
+        "EXAMPLES": [0, 1],
+        "STUDIES": 1,
+    },
 }
 
 
@@ -77,6 +84,10 @@ def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
         assert quality.stage.nunique() == 2 and set(quality.method) == {*VARIANTS, TUNED}
         assert {"CenterPrior", "Baseline, one pass"} <= set(table.method)
         assert (table["std"].notna() == (table.n > 1)).all() and table.paper.notna().any()
+    if notebook.name.startswith("04"):
+        encodes = pd.read_csv(tmp_path / "figures_dir" / "sample" / "sacid_encodes.csv")
+        assert len(encodes) == 24 and encodes.reachable.all()
+        assert ((encodes.bpp / encodes.target_bpp - 1).abs() <= 0.02).all()
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)

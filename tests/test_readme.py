@@ -57,6 +57,29 @@ def test_dual_task_results_are_those_of_the_committed_table():
             assert cell == (f"{values[name, title]:.3f}" if known else ""), (name, title)
 
 
+def test_codec_results_are_those_of_the_committed_tables():
+    folder = ROOT / "figures" / "open"
+    dB = pd.read_csv(folder / "sacid_gains.csv").query("bpp == 0.12")
+    dB = dB.set_index(["preset", "region"]).gain
+    people = pd.read_csv(folder / "sacid_published_tests.csv").query("bitrate == 'all bitrates'")
+    people = people.set_index("preset")
+    bits = pd.read_csv(folder / "sacid_published_bits.csv").set_index("preset")
+    _, rows = rows_of("preset")
+    assert len(rows) == 3
+    for preset, *cells in rows:
+        gains = [f"{dB[preset, r]:+.2f}" for r in ("inside", "outside", "whole")]
+        said, saved = people.loc[preset], bits.loc[preset]
+        assert cells == [
+            *gains,
+            f"{said.wins} of {said.n}",
+            f"{said.mean_difference:+.2f} [{said.low:+.2f}, {said.high:+.2f}]",
+            f"{saved.saved:.0f} % [{saved.low:.0f}, {saved.high:.0f}]",
+        ], preset
+    encodes = pd.read_csv(folder / "sacid_encodes.csv")
+    assert f"{encodes.encodes.mean():.2f} encodes each" in README
+    assert len(encodes) == 600 and encodes.reachable.all()
+
+
 def test_models_are_those_of_the_cards():
     _, rows = rows_of("model")
     for name, _, measured in rows:

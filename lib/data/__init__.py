@@ -12,6 +12,8 @@ DATASETS = {
     "sample-quality": ("lib.data.sample", "SampleQuality", None),
     "osie": ("lib.data.osie", "OSIE", "osie"),
     "biq2021": ("lib.data.biq2021", "BIQ2021", "biq2021"),
+    "sacid": ("lib.data.sacid", "SACID", "sacid"),
+    "simulated-sacid": ("lib.data.simulated_sacid", "SimulatedSACID", None),
 }
 
 
