@@ -3,7 +3,8 @@
 The torchvision wheel on the package index is compiled against CUDA torch. Beside a CPU torch its
 binary cannot be loaded, and ``import torchvision`` (hence timm, pytorch_grad_cam and pyiqa) stops
 with "operator torchvision::nms does not exist". Nothing in this project calls those operators, so
-declaring their names is enough to let the import pass.
+declaring their names is enough to let the import pass. (Two others are called, by AHIQ and
+PaQ-2-PiQ: see `lib._torchvision_operators`.)
 """
 
 import importlib.util

@@ -170,7 +170,11 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> None
 
 
 def run_notebook(
-    notebook: Path, profile_file: Path, output: Path, overrides: dict[str, object], jobs: int | None
+    notebook: Path,
+    profile_file: Path,
+    output: Path,
+    overrides: dict[str, object],
+    jobs: int | str | None,
 ) -> None:
     """Execute one notebook with a profile's parameters and report the time it took."""
     parameters = profile_parameters(profile_file, notebook)
@@ -323,7 +327,9 @@ def _difference(old: bytes | None, new: bytes | None) -> str | None:
     return "line {}: committed {}, now {}".format(same + 1, *lines)
 
 
-def verify(notebooks: Iterable[Path], profile_file: Path, jobs: int | None, partial: bool) -> bool:
+def verify(
+    notebooks: Iterable[Path], profile_file: Path, jobs: int | str | None, partial: bool
+) -> bool:
     """Run notebooks with an empty cache in a scratch folder and compare the tables they make.
 
     Returns
@@ -365,7 +371,11 @@ def _parser() -> argparse.ArgumentParser:
     check = command("verify", "run from nothing in a scratch folder and compare the tables", "*")
     for sub in (one, check):
         sub.add_argument("--profile", default="sample", help="profiles/NAME.yaml (%(default)s)")
-        sub.add_argument("--jobs", type=int, help="worker processes, where a notebook has `JOBS`")
+        sub.add_argument(
+            "--jobs",
+            type=yaml.safe_load,
+            help="worker processes, or a Dask scheduler's address, where a notebook has `JOBS`",
+        )
     one.add_argument("--output", type=Path, help="folder of the executed copy (build/PROFILE)")
     one.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one more parameter, YAML"

@@ -48,6 +48,11 @@ SMALL = {
         "EXAMPLES": [0, 1],
         "STUDIES": 1,
     },
+    "05": {
+        "DATASET_OPTIONS": {"images": 3, "votes_per_pair": 20, "assessors": 100},
+        "METRICS": ["PSNR", "EW-PSNR", "GMSD", "BRISQUE"],
+        "STUDIES": 1,
+    },
 }
 
 
@@ -88,6 +93,10 @@ def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
         encodes = pd.read_csv(tmp_path / "figures_dir" / "sample" / "sacid_encodes.csv")
         assert len(encodes) == 24 and encodes.reachable.all()
         assert ((encodes.bpp / encodes.target_bpp - 1).abs() <= 0.02).all()
+    if notebook.name.startswith("05"):
+        table = pd.read_csv(tmp_path / "figures_dir" / "sample" / "table3.csv")
+        assert set(table.metric) == {"SROCC", "PLCC", "KRCC†"} and (table.n == 3).all()
+        assert {"EW-PSNR", "Target bitrate", "Perfect metric"} <= set(table.method)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)

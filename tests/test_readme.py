@@ -80,6 +80,26 @@ def test_codec_results_are_those_of_the_committed_tables():
     assert len(encodes) == 600 and encodes.reachable.all()
 
 
+def test_bounds_are_those_of_the_committed_table_and_the_papers():
+    table = pd.read_csv(ROOT / "figures" / "sample" / "sacid_bounds.csv")
+    bounds = table.set_index(["method", "metric"])
+    paper = pd.read_csv(ROOT / "lib" / "paper" / "table3.csv").set_index("method")
+    titles, rows = rows_of("dummy or metric")
+    assert len(rows) == 6
+    for name, *cells in rows:
+        if name.endswith("(paper)"):
+            values = paper.loc[name.removesuffix(" (paper)")]
+            columns = ("SROCC", "PLCC", "KRCC_dagger")
+            assert cells == [f"{values[c]:.3f}" for c in columns], name
+            continue
+        for title, cell in zip(titles[1:], cells, strict=True):
+            row = bounds.loc[name, title]
+            spread = f" [{row.low:.3f}, {row.high:.3f}]" if row.low < row.high else ""
+            assert cell == f"{row.value:.3f}{spread}", (name, title)
+    dummy = bounds.value["Target bitrate"]
+    assert (dummy["SROCC"] < paper.SROCC).sum() == 1 and (dummy["PLCC"] < paper.PLCC).sum() == 2
+
+
 def test_models_are_those_of_the_cards():
     _, rows = rows_of("model")
     for name, _, measured in rows:

@@ -57,4 +57,15 @@ def test_what_cannot_be_had_is_named_with_its_reason(monkeypatch):
     )
     found, missing = zoo.scorers(["piqe", "dbcnn", "baseline-none"])
     assert [s.name for s in found] == ["piqe"] and set(missing) == {"dbcnn", "baseline-none"}
-    assert "pyiqa.create_metric('dbcnn')" in missing["dbcnn"], "the command that gets it"
+    assert "zoo.open_pyiqa('dbcnn')" in missing["dbcnn"], "the command that gets it"
+
+
+@pytest.mark.parametrize("core", ["numpy._core", "numpy.core"], ids=["NumPy 2", "NumPy 1"])
+def test_a_number_that_training_left_in_a_checkpoint_is_read(core, tmp_path):
+    path = tmp_path / "old.pth"
+    checkpoint = {"loss": np.float64(0.25), "weight": torch.arange(3)}
+    torch.save(checkpoint, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes().replace(b"numpy._core", core.encode()))
+    with zoo.plain_checkpoints():
+        read = torch.load(path, weights_only=False)
+    assert read["loss"] == 0.25 and read["weight"].tolist() == [0, 1, 2]

@@ -2,8 +2,8 @@
 
 The pictures are real: `lib.data.sacid.build` makes them. The scores are a stand-in. A simulated
 assessor sees errors more clearly where people look: their utility of a picture is its PSNR with
-errors weighted half by the density of fixations, half evenly. So a metric that weights errors by
-saliency wins *by construction*; such scores show the method and prove nothing about people.
+errors weighted half by the density of fixations, half evenly. A metric that weights errors in the
+same way wins *by construction*. Such scores show the method and prove nothing about people.
 """
 
 import sys
