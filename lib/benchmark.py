@@ -55,12 +55,15 @@ class Scored:
         for the dummy.
     signs : dict
         Metric to 1 where higher is better, else -1; in the order asked for, the dummy last.
+    versions : dict
+        Metric to a digest of everything that decides its scores: pyiqa's version, and all weights.
     missing : dict
         What is missing, with its reason: metrics by name, single pictures as "metric: picture".
     """
 
     table: pd.DataFrame
     signs: dict[str, int]
+    versions: dict[str, str]
     missing: dict[str, str]
 
 
@@ -90,7 +93,8 @@ def score_pictures(sacid: SACID, names: Sequence[str], jobs: int | str = 1) -> S
         missing |= failures
     table[DUMMY] = table.bpp
     signs = {metric.name: -1 if metric.lower_better else 1 for metric in found}
-    return Scored(table, signs | {DUMMY: 1}, missing)
+    versions = {metric.name: metric.key for metric in found}
+    return Scored(table, signs | {DUMMY: 1}, versions, missing)
 
 
 @lru_cache(maxsize=1)
