@@ -11,8 +11,8 @@ import hashlib
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from lib import iqa, subjective
 from lib.cache import Store
 from lib.cluster import run_all
 from lib.data.sacid import SACID, TEST_CASES, add_conditions
-from lib.metrics import bootstrap_interval, holm, krcc, paired_test, plcc, srocc
+from lib.metrics import PairedTest, bootstrap_interval, holm, krcc, paired_test, plcc, srocc
 from lib.models import zoo
 from lib.report import markdown, paper_table, wide_table
 
@@ -82,7 +82,7 @@ def score_pictures(sacid: SACID, names: Sequence[str], jobs: int | str = 1) -> S
     jobs : int or str
         See `lib.cluster.run_all`.
     """
-    found, missing = iqa.metrics(names)
+    found, missing = zoo.found_and_missing(_metric, names)
     opened = tuple(metric.name for metric in found)
     tasks = [(sacid, sequence, opened) for sequence in sacid.sequences]
     parts = run_all(_score_sequence, tasks, jobs, f"scoring {sacid.name}")
@@ -97,10 +97,10 @@ def score_pictures(sacid: SACID, names: Sequence[str], jobs: int | str = 1) -> S
     return Scored(table, signs | {DUMMY: 1}, versions, missing)
 
 
-@lru_cache(maxsize=1)
-def _opened(names: tuple[str, ...]) -> list[iqa.Metric]:
-    """Open metrics once a process."""
-    return [iqa.metric(name) for name in names]
+@cache
+def _metric(name: str) -> iqa.Metric:
+    """Open a metric once a process."""
+    return iqa.metric(name)
 
 
 def _score_sequence(
@@ -111,7 +111,7 @@ def _score_sequence(
     paths += [sacid.root / "compressed" / f"{sacid.names[row]}.jpg" for row in rows]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
     values, failures, pictures = {}, {}, None
-    for metric in _opened(names):
+    for metric in map(_metric, names):
         store = Store("iqa-scores", [iqa, zoo], metric=metric.name, key=metric.key)
         known = store.get(f"{sequence} {digest}")
         if known is None:
@@ -207,6 +207,8 @@ def fitted_plcc(x: np.ndarray, y: np.ndarray) -> float:
 def pooled(table: pd.DataFrame, signs: Mapping[str, int]) -> pd.DataFrame:
     """Correlate over all pictures at once, as if scores compared across sequences: they do not.
 
+    A metric that scored fewer than two pictures is left out.
+
     Returns
     -------
     DataFrame
@@ -215,6 +217,8 @@ def pooled(table: pd.DataFrame, signs: Mapping[str, int]) -> pd.DataFrame:
     rows = []
     for name, sign in signs.items():
         whole = table[np.isfinite(table[name])]
+        if len(whole) < 2:
+            continue
         x, y = sign * whole[name].to_numpy(np.float64), whole.score.to_numpy()
         rows.append((name, srocc(x, y), plcc(x, y), len(whole)))
     return pd.DataFrame(rows, columns=["method", "SROCC", "PLCC", "n"])
@@ -224,6 +228,8 @@ def summarize(
     correlations: pd.DataFrame, statistics: Sequence[str] = STATISTICS, seed: int = 0
 ) -> pd.DataFrame:
     """Average `agreement` over sequences, in the layout of Table III.
+
+    A metric with fewer than two whole sequences is left out.
 
     Returns
     -------
@@ -237,6 +243,8 @@ def summarize(
     rows = []
     for method in sorted(correlations.method.unique(), key=order.index):
         block = correlations[correlations.method == method]
+        if len(block) < 2:
+            continue
         for statistic in statistics:
             values = block[statistic].to_numpy()
             low, high = bootstrap_interval(values, seed=seed)
@@ -259,7 +267,7 @@ def summarize(
 def compare_metrics(
     correlations: pd.DataFrame, statistic: str = DAGGER, seed: int = 0
 ) -> pd.DataFrame:
-    """Compare every pair of metrics over the sequences that both scored.
+    """Compare every pair of metrics over the sequences that both scored, if these are two or more.
 
     Returns
     -------
@@ -272,9 +280,12 @@ def compare_metrics(
     rows = []
     for a, b in combinations(wide, 2):
         both = wide[[a, b]].dropna()
+        if len(both) < 2:
+            continue
         test = paired_test(both[a].to_numpy(), both[b].to_numpy(), seed)
         rows.append({"a": a, "b": b} | asdict(test))
-    table = pd.DataFrame(rows)
+    columns = ["a", "b", *(field.name for field in fields(PairedTest))]
+    table = pd.DataFrame(rows, columns=columns)
     return table.assign(p_holm=holm(table.p_value))
 
 
@@ -368,10 +379,13 @@ def conclusion(summary: pd.DataFrame, comparisons: pd.DataFrame, kind: str) -> s
     lines.append(f"- {DAGGER}, where bitrate tells nothing: best are {names}.")
     pairs = [(f"EW-{m}", m) for m in real.index if f"EW-{m}" in real.index]
     for weighted, plain in pairs:
-        test = comparisons[
+        tests = comparisons[
             (comparisons[["a", "b"]] == [weighted, plain]).all(axis=1)
             | (comparisons[["a", "b"]] == [plain, weighted]).all(axis=1)
-        ].iloc[0]
+        ]
+        if tests.empty:  # no two sequences that both scored
+            continue
+        test = tests.iloc[0]
         sign = 1 if test.a == weighted else -1
         low, high = sorted((sign * test.low, sign * test.high))
         lines.append(
@@ -489,7 +503,9 @@ def plot_attention(curve: pd.DataFrame, seed: int = 0) -> plt.Figure:
 
 def plot_significance(comparisons: pd.DataFrame, statistic: str = DAGGER) -> plt.Figure:
     """Draw `compare_metrics`: row less column, a dot where Holm's correction leaves p < 0.05."""
-    names = [comparisons.a.iloc[0], *comparisons.b.iloc[: comparisons.a.value_counts().iloc[0]]]
+    if comparisons.empty:
+        raise ValueError("no two metrics scored the same sequences; there is nothing to compare")
+    names = list(dict.fromkeys([*comparisons.a, *comparisons.b]))  # from best to worst
     place = {name: number for number, name in enumerate(names)}
     grid, sure = np.zeros((len(names), len(names))), []
     for row in comparisons.itertuples():

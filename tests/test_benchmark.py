@@ -56,7 +56,7 @@ def tree(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
-    benchmark._opened.cache_clear()
+    benchmark._metric.cache_clear()
 
 
 @pytest.fixture
@@ -106,6 +106,17 @@ def test_a_sequence_with_a_hole_is_left_out_and_counted(people):
     found = agreement(people, {"holed": 1})
     assert len(found) == 59 and people.sequence[5] not in set(found.sequence)
     assert set(summarize(found).n) == {59} and pooled(people, {"holed": 1}).n.item() == 719
+
+
+def test_a_metric_that_scored_next_to_nothing_is_left_out(people):
+    few = people.assign(PSNR=people.score, SSIM=people.score.where(people.index < 12))
+    few["VIF"] = np.nan
+    signs = {"PSNR": 1, "SSIM": 1, "VIF": 1}
+    found = agreement(few, signs)
+    assert set(summarize(found).method) == {"PSNR"} and compare_metrics(found).empty
+    with pytest.raises(ValueError, match="nothing to compare"):
+        plot_significance(compare_metrics(found))
+    assert set(pooled(few, signs).method) == {"PSNR", "SSIM"}
 
 
 def test_without_peoples_scores_there_is_nothing_to_agree_with(people):
@@ -206,7 +217,7 @@ def test_known_scores_are_not_computed_again_and_new_weights_or_pictures_are(tre
 
     def run(root, key):
         monkeypatch.setitem(iqa.REGISTRY, "mean", entry(score, key=key))
-        benchmark._opened.cache_clear()
+        benchmark._metric.cache_clear()
         return score_pictures(SACID(root), ["mean"]).table
 
     first = run(tree, "weights 1")
@@ -277,7 +288,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(tree, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_processes_give_the_same(tree):
     here = score_pictures(SACID(tree), ["PSNR", "GMSD"])
-    benchmark._opened.cache_clear()
+    benchmark._metric.cache_clear()
     there = score_pictures(SACID(tree), ["PSNR", "GMSD"], jobs=2)
     pd.testing.assert_frame_equal(there.table, here.table)
 
