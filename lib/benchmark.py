@@ -112,7 +112,7 @@ def _score_sequence(
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
     values, failures, pictures = {}, {}, None
     for metric in map(_metric, names):
-        store = Store("iqa-scores", [iqa, zoo], metric=metric.name, key=metric.key)
+        store = Store("iqa-scores", 1, metric=metric.name, key=metric.key)
         known = store.get(f"{sequence} {digest}")
         if known is None:
             if pictures is None:  # once for all metrics, and not at all if they all are known

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+VERSION = 1  # of the numbers in the cache
 BRIGHTNESS = (0.9, 1.0, 1.1)  # of the views; with and without mirroring, as in [44]
 PICTURES_PER_PASS = 8  # bounds the memory; the maps are the same
 

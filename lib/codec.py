@@ -40,6 +40,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from lib.maps import check_maps
 
+VERSION = 1  # of the numbers in the cache
 MACROBLOCK = 16  # pixels
 BASE = 2.24 ** (1 / 6)  # bits of a macroblock fall by this factor with each step of QP [49]
 FINEST, COARSEST = 1.0, 51.0  # x264's rate factors; below 1 it codes without loss

@@ -7,7 +7,6 @@ maps of repeat r come from a predictor that was trained without the images that 
 on.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +17,12 @@ import torch
 from tqdm.auto import tqdm
 
 from lib import extraction, metrics, training
-from lib.cache import Store, code_version
+from lib.cache import Store
 from lib.comparison import score_map
 from lib.data.records import Dataset, Part, Record, fingerprint
 from lib.extraction import Source, extract, network_input, weights_fingerprint
 from lib.maps import normalize_sum, resize_map
-from lib.models import baseline, saliency
+from lib.models import saliency
 from lib.models.baseline import KINDS, Baseline, SalLoss, load_baseline, save
 from lib.paths import cache_dir
 from lib.training import MAP_STRIDE, Recipe, predict, resized_images, train
@@ -109,7 +108,7 @@ def predicted_maps(
     cells = (side // MAP_STRIDE,) * 2
     readouts = saliency.fold_readouts(gaze, repeats, seed)
     key = [weights_fingerprint(readout) for readout in readouts]
-    store = Store("proxies", [saliency], data=dataset.fingerprint, readouts=key, cells=cells)
+    store = Store("proxies", saliency.VERSION, data=dataset.fingerprint, readouts=key, cells=cells)
     found = []
     for index in tqdm(range(len(dataset)), desc=f"proxies for {dataset.name}", unit="image"):
         name = dataset.names[index]
@@ -150,8 +149,9 @@ def train_one(
     The folder is named by everything that decides the weights, so a rerun finds it. Training that
     was interrupted goes on from its last epoch.
     """
-    code = code_version(training, baseline)
-    key = fingerprint([code, weights_fingerprint(start), recipe, data_key, maps.tobytes()])
+    key = fingerprint(
+        [training.VERSION, weights_fingerprint(start), recipe, data_key, maps.tobytes()]
+    )
     safe = "".join(c if c.isalnum() else "-" for c in name)
     folder = cache_dir() / "dual-task" / f"{safe}-{key}"
     path = folder / "weights.safetensors"
@@ -280,7 +280,7 @@ def second_output(
         Source("Dual task", method, lambda records, n=n: maps(n, records), weights_fingerprint(n))
         for n in networks
     ]
-    return by_fold(answers, experiment, (baseline, sys.modules[__name__]), str(long_side))
+    return by_fold(answers, experiment, str(long_side))
 
 
 def explained(
@@ -288,10 +288,10 @@ def explained(
 ) -> Source:
     """Extract maps as Section III-A does (HiResCAM, smoothed); each repeat answers for its fold."""
     sources = [extraction.cam_source(method, n, long_side=long_side) for n in networks]
-    return by_fold(sources, experiment, sources[0].modules, "III-A")
+    return by_fold(sources, experiment, "III-A")
 
 
-def by_fold(sources: Sequence[Source], experiment: Experiment, modules: tuple, note: str) -> Source:
+def by_fold(sources: Sequence[Source], experiment: Experiment, note: str) -> Source:
     """Let repeat r's source answer for the images that repeat r is judged on."""
     fold = saliency.folds_of(len(experiment.gaze), experiment.repeats, experiment.seed)
     repeat_of = dict(zip(experiment.gaze.names, fold, strict=True))
@@ -300,7 +300,7 @@ def by_fold(sources: Sequence[Source], experiment: Experiment, modules: tuple, n
         return np.concatenate([sources[repeat_of[r.name]].compute([r]) for r in records])
 
     key = fingerprint([note, experiment.seed, *(s.key for s in sources)])
-    return Source("Dual task", sources[0].method, compute, key, modules)
+    return Source("Dual task", sources[0].method, compute, key)
 
 
 def transfer_split(quality: Dataset, prefix: str) -> tuple[np.ndarray, np.ndarray]:
@@ -322,7 +322,7 @@ def judged(experiment: Experiment, path: Path, chosen: np.ndarray) -> np.ndarray
     """Score the chosen photographs by a trained network (n,); memoised."""
     network = load_baseline(path)
     key = {"data": experiment.quality.fingerprint, "size": experiment.recipe.image_size}
-    store = Store("dual-task-scores", [baseline], **key, weights=weights_fingerprint(network))
+    store = Store("dual-task-scores", training.VERSION, **key, weights=weights_fingerprint(network))
     name = fingerprint([chosen.tobytes()])
     known = store.get(name)
     return store.put(name, predict(network, experiment.images[chosen])) if known is None else known

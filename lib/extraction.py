@@ -4,10 +4,8 @@ A *source* is anything that turns a record into a saliency map. Maps are compute
 image, and memoised.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -18,9 +16,10 @@ from lib.cache import Store
 from lib.data.images import network_size, resize_image
 from lib.data.records import Dataset, Record, fingerprint
 from lib.maps import resize_map
-from lib.models import baseline as baseline_module
 from lib.models import saliency
 from lib.models.baseline import Baseline
+
+VERSION = 1  # of the numbers in the cache
 
 
 @dataclass(frozen=True)
@@ -34,16 +33,13 @@ class Source:
     compute : callable
         From a list of same-sized records to BxHxW maps, at any resolution.
     key : str
-        Everything beyond the code that decides the maps (weights, parameters).
-    modules : tuple of module
-        The modules whose source decides the maps.
+        Everything that decides the maps: weights, parameters, the version of the code.
     """
 
     group: str
     method: str
     compute: Callable[[Sequence[Record]], np.ndarray]
     key: str
-    modules: tuple[ModuleType, ...] = ()
 
 
 def weights_fingerprint(model: torch.nn.Module) -> str:
@@ -98,9 +94,9 @@ def cam_source(
             x = model.normalize(network_input(records, long_side))
         return cam.extract_cam(model, x, target, kind, aug_smooth, eigen_smooth, eigen_sign)
 
-    decided = [kind, layer_name, aug_smooth, eigen_smooth, eigen_sign, long_side]
+    decided = [cam.VERSION, kind, layer_name, aug_smooth, eigen_smooth, eigen_sign, long_side]
     key = fingerprint([weights_fingerprint(model), *decided])
-    return Source(group, method, compute, key, (cam, baseline_module))
+    return Source(group, method, compute, key)
 
 
 def energy_source(method: str, model: Baseline, group: str, long_side: int = 384) -> Source:
@@ -114,19 +110,17 @@ def energy_source(method: str, model: Baseline, group: str, long_side: int = 384
         plain, mirrored = energy[: len(records)], energy[len(records) :]
         return np.asarray(plain + mirrored[..., ::-1]) / 2
 
-    key = fingerprint([weights_fingerprint(model), "energy", long_side])
-    return Source(group, method, compute, key, (cam, baseline_module))
+    key = fingerprint([weights_fingerprint(model), cam.VERSION, "energy", long_side])
+    return Source(group, method, compute, key)
 
 
 def image_source(group: str, method: str, function: Callable[[np.ndarray], np.ndarray]) -> Source:
     """Wrap a function from a picture (HxWx3 uint8) to its map (HxW)."""
-    module = sys.modules[function.__module__]
     return Source(
         group,
         method,
         lambda records: np.stack([function(r.image) for r in records]),
         function.__name__,
-        (module,),
     )
 
 
@@ -137,12 +131,7 @@ def extract(
 
     A run that is killed goes on with the first image that has no map yet.
     """
-    store = Store(
-        "maps",
-        [sys.modules[__name__], *source.modules],
-        data=dataset.fingerprint,
-        source=source.key,
-    )
+    store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
     found: list[np.ndarray | None] = [store.get(name) for name in dataset.names]
     todo = [i for i, saved in enumerate(found) if saved is None]
     bar = tqdm(total=len(todo), desc=source.method, unit="image", disable=not (todo and progress))
@@ -187,7 +176,6 @@ def predictor_source(dataset: Dataset, readout_path: object, folds: int, seed: i
             f"{method}, cross-validated",
             lambda records: np.stack([by_name[r.name] for r in records]),
             key,
-            (saliency,),
         )
     readout = saliency.load_readout(readout_path)
     predictor = saliency.SaliencyPredictor(readout)
@@ -196,7 +184,6 @@ def predictor_source(dataset: Dataset, readout_path: object, folds: int, seed: i
         method,
         lambda records: np.stack([predictor(r.image) for r in records]),
         weights_fingerprint(readout),
-        (saliency,),
     )
 
 

@@ -210,7 +210,7 @@ def nearest_similarity(dataset: data.Dataset, others: data.Dataset, size: int) -
     numpy.ndarray
         (N,) from -1 to 1: cosine between pooled features of an ImageNet EfficientNet-Lite0.
     """
-    store = Store("resemblance", [], a=dataset.fingerprint, b=others.fingerprint, size=size)
+    store = Store("resemblance", 1, a=dataset.fingerprint, b=others.fingerprint, size=size)
     if (known := store.get("nearest")) is not None:
         return known
     trunk = Baseline("efficientnet_lite0", "imagenet").to(best_device())

@@ -69,6 +69,7 @@ class Recipe:
     saliency_loss: str = "kld"
 
 
+VERSION = 1  # of the numbers in the cache
 FLOOR = 0.05  # laid under both maps, as a sum over the cells: no zeros, and no steep gradients
 MAP_STRIDE = 16  # pixels a cell of the target maps; two cells make one of the network's
 

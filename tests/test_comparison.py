@@ -16,8 +16,6 @@ from lib.extraction import Source, extract
 from lib.maps import fixation_density
 from lib.paths import ROOT
 
-THIS = sys.modules[__name__]
-
 
 class Blobs(Dataset):
     """Pictures whose observers look at one bright blob, near the middle more often than not."""
@@ -51,8 +49,8 @@ def blobs():
     return Blobs()
 
 
-BRIGHT = Source("Models", "bright", bright, "b", (THIS,))
-NOISE = Source("Models", "noise", noise, "n", (THIS,))
+BRIGHT = Source("Models", "bright", bright, "b")
+NOISE = Source("Models", "noise", noise, "n")
 
 
 @pytest.fixture
@@ -113,7 +111,7 @@ def test_a_killed_extraction_resumes_and_gives_the_same_table(blobs, empty_cache
         return bright(records)
 
     with pytest.raises(Killed):
-        extract(Source("Models", "bright", dies, "b", (THIS,)), blobs, batch_size=3)
+        extract(Source("Models", "bright", dies, "b"), blobs, batch_size=3)
     blobs.read.clear()
     resumed = extract(BRIGHT, blobs, batch_size=3)
     assert sorted(blobs.read) == list(range(6, 12)), "the first two batches were on disk"
@@ -179,7 +177,7 @@ def slow(records):
     time.sleep(0.5)
     return np.stack([maps.spectral_residual(r.image) for r in records])
 
-source = extraction.Source("Classical", "spectral residual", slow, "k", (maps,))
+source = extraction.Source("Classical", "spectral residual", slow, "k")
 extraction.extract(source, SampleSaliency(), batch_size=1)
 """
 
@@ -198,7 +196,7 @@ def test_kill_dash_9_in_the_middle_loses_at_most_the_image_in_hand(empty_cache, 
     def residual(records):
         return np.stack([maps.spectral_residual(r.image) for r in records])
 
-    source = Source("Classical", "spectral residual", residual, "k", (maps,))
+    source = Source("Classical", "spectral residual", residual, "k")
     resumed = extract(source, SampleSaliency())
     assert {path: path.stat().st_mtime_ns for path in saved} == before, "they were not redone"
     monkeypatch.setenv("CACHE_DIR", str(empty_cache / "fresh"))

@@ -155,7 +155,7 @@ def mean_of_bright_square(images):
 
 
 SCORER = Scorer("square", mean_of_bright_square, "k")
-SALIENCY = Source("Saliency", "saliency", bright, "s", (masking,))
+SALIENCY = Source("Saliency", "saliency", bright, "s")
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ import PIL
 from PIL import Image
 
 from lib import codec
-from lib.cache import code_version, write_atomically
+from lib.cache import write_atomically
 from lib.cluster import run_all
 from lib.data.images import read_image
 from lib.data.records import Dataset, Record, fingerprint
@@ -324,7 +324,7 @@ def _build_sequence(
         levels = _eight_bits((saliency or _own_predictor())(image), image.shape[:2])
     except ValueError as error:
         raise ValueError(f"{sequence}: {error}") from error
-    decided = [code_version(codec, sys.modules[__name__]), av.__version__, PIL.__version__]
+    decided = [codec.VERSION, av.__version__, PIL.__version__]
     decided += [image.shape, image.tobytes(), levels.tobytes(), cases, equalize]
     part, key = root / PARTS / f"{sequence}.json", fingerprint(decided)
     if (rows := _finished(part, key, root)) is not None:

@@ -6,8 +6,6 @@ errors weighted half by the density of fixations, half evenly. A metric that wei
 same way wins *by construction*. Such scores show the method and prove nothing about people.
 """
 
-import sys
-
 import numpy as np
 import pandas as pd
 
@@ -89,7 +87,7 @@ class SimulatedSACID(SACID):
 
     def _utilities(self, dataset) -> pd.DataFrame:
         """Return sequences x (test cases and the reference); an assessor never errs on the last."""
-        store = Store("sacid-utilities", [sys.modules[__name__]], tree=self.fingerprint)
+        store = Store("sacid-utilities", 1, tree=self.fingerprint)
         if (found := store.get("utilities")) is None:
             of = dict(zip(self.manifest.sequence.drop_duplicates(), dataset, strict=True))
             found = np.array(

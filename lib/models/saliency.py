@@ -9,7 +9,6 @@ reach, and the source of proxy saliency for Sections III-B and III-C.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,9 +25,9 @@ from lib.cache import Store, write_atomically
 from lib.data.images import network_size, resize_image
 from lib.data.records import Dataset
 from lib.maps import normalize_sum, resize_map
-from lib.models import backbones
 from lib.models.backbones import create_backbone, torch_seed
 
+VERSION = 1  # of the numbers in the cache
 TRUNK = "efficientnet_lite0"
 LONG_SIDE = 512  # pixels; the read-out's grid is one sixteenth of it
 STRIDES = (8, 16, 32, 32)  # of the four feature maps that the read-out sees
@@ -162,7 +161,7 @@ def _features_of(dataset: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
     The features are a list (one a stride) of (N, 2, C, h, w) float16 arrays. Images must share
     one shape, as OSIE's do.
     """
-    store = Store("trunk-features", [sys.modules[__name__], backbones], data=dataset.fingerprint)
+    store = Store("trunk-features", VERSION, data=dataset.fingerprint)
     rows, densities = [], []
     for index in tqdm(range(len(dataset)), desc=f"features of {dataset.name}", unit="image"):
         record = dataset[index]
@@ -269,9 +268,8 @@ def cross_validate(dataset: Dataset, folds: int = 5, seed: int = 0) -> np.ndarra
 
 
 def _fold_store(kind: str, dataset: Dataset, folds: int, seed: int) -> Store:
-    modules = [sys.modules[__name__], backbones]
     key = {"data": dataset.fingerprint, "names": dataset.names, "folds": folds, "seed": seed}
-    return Store(kind, modules, **key)
+    return Store(kind, VERSION, **key)
 
 
 @torch.inference_mode()
