@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 
 from lib import report
-from lib.cache import write_atomically
-from lib.data.records import Dataset, Record
+from lib.store import write_atomically
+from lib.records import Dataset, Record
 from lib.masking import chance_source, masked_scores
 from lib.models.baseline import Baseline
 from lib.models.zoo import Scorer

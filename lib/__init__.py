@@ -1,10 +1,30 @@
-"""Thin helper library behind the notebooks of this reproduction.
+"""Thin helper library behind the notebooks of this reproduction: read those first.
 
-Read the notebooks first; each module here holds one idea and is named after it.
+Where an item of the paper is:
+
+====================================================  ============================================
+HiResCAM, GradCAM [31, 33]                            `lib/cam.py`: `METHODS`
+smoothing by six views and by the SVD [44]            `lib/cam.py`: `extract_cam`
+Baseline: trunk, GAP, MLP (III-A)                     `lib/models/baseline.py`: `Baseline`
+CenterPrior (III-A)                                   `lib/maps.py`: `GaussianPrior`
+map transforms of [45]                                `lib/transforms.py`: `MapTransform`
+NSS, SIM, CC, KLD, AUC                                `lib/metrics.py`
+Table I: fitted on other folds                        `lib/evaluation.py`: `evaluate`
+most and least relevant first [36], fills (III-B)     `lib/masking.py`: `mask`, `fill`
+blur with a large kernel; patches of [13] (III-B)     `lib/masking.py`: `relevance_ranks`
+L_GradCAM = ReLU(sum alpha A), alpha detached (III-C) `lib/models/baseline.py`: `Baseline.saliency`
+Sal-Loss decoder (III-C)                              `lib/models/baseline.py`: `SalLoss.saliency`
+the losses                                            `lib/training.py`: `losses`
+80/20 splits, repeats, proxy saliency (III-C)         `lib/dual_task.py`: `split`, `proxies`
+QP' = clip(round(QP - k (s - s0))), presets [49]      `lib/codec.py`: `solve_offsets`, `PRESETS`
+0.08, 0.12, 0.16 bits per pixel (III-D)               `lib/x264.py`: `encode`
+scores from pairwise choices (III-D)                  `lib/subjective.py`: `fit_scores`
+EW-PSNR, EW-SSIM [9]; the 25 metrics                  `lib/iqa.py`: `ew_psnr`, `REGISTRY`
+SROCC, PLCC, KRCC and KRCC-dagger                     `lib/stats.py`: `srocc`, `grouped`
+means, intervals, paired tests of Tables I to III     `lib/stats.py`: `summarize`
+====================================================  ============================================
 """
 
-from lib._memory import keep_freed_memory
 from lib._torchvision import ensure_torchvision_imports
 
-keep_freed_memory()
 ensure_torchvision_imports()

@@ -25,12 +25,12 @@ from scipy.optimize import OptimizeWarning
 from scipy.stats import zscore
 
 from lib import iqa, subjective
-from lib.cache import Store
-from lib.cluster import run_all
 from lib.data.sacid import SACID, TEST_CASES, add_conditions
-from lib.metrics import PairedTest, bootstrap_interval, holm, krcc, paired_test, plcc, srocc
 from lib.models import zoo
 from lib.report import markdown, paper_table, wide_table
+from lib.stats import Difference as PairedTest
+from lib.stats import bootstrap_interval, holm, krcc, paired_test, plcc, srocc
+from lib.store import Store, run_all
 
 DUMMY = "Target bitrate"  # a "metric" that never sees a picture
 CEILING = "Perfect metric"  # knows the scores, judged by another study of the same size
@@ -85,7 +85,7 @@ def score_pictures(sacid: SACID, names: Sequence[str], jobs: int | str = 1) -> S
     found, missing = zoo.found_and_missing(_metric, names)
     opened = tuple(metric.name for metric in found)
     tasks = [(sacid, sequence, opened) for sequence in sacid.sequences]
-    parts = run_all(_score_sequence, tasks, jobs, f"scoring {sacid.name}")
+    parts = run_all(_score_sequence, tasks, jobs, f"scoring {sacid.name}", "sequence")
     table = add_conditions(sacid.table)
     for name in opened:
         table[name] = np.concatenate([values[name] for values, _ in parts])

@@ -16,15 +16,15 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from lib import extraction, metrics, training
-from lib.cache import Store
-from lib.comparison import score_map
-from lib.data.records import Dataset, Part, Record, fingerprint
-from lib.extraction import Source, extract, network_input, weights_fingerprint
+from lib import sources, stats, training
 from lib.maps import normalize_sum, resize_map
+from lib.metrics import score_map
 from lib.models import saliency
 from lib.models.baseline import KINDS, Baseline, SalLoss, load_baseline, save
 from lib.paths import cache_dir
+from lib.records import Dataset, Part, Record
+from lib.sources import Source, extract, network_input
+from lib.store import Store, fingerprint, weights_fingerprint
 from lib.training import MAP_STRIDE, Recipe, predict, resized_images, train
 
 # name -> (network, share of the recipe's saliency weight)
@@ -287,8 +287,8 @@ def explained(
     method: str, networks: Sequence[Baseline], experiment: Experiment, long_side: int
 ) -> Source:
     """Extract maps as Section III-A does (HiResCAM, smoothed); each repeat answers for its fold."""
-    sources = [extraction.cam_source(method, n, long_side=long_side) for n in networks]
-    return by_fold(sources, experiment, "III-A")
+    each = [sources.cam_source(method, n, long_side=long_side) for n in networks]
+    return by_fold(each, experiment, "III-A")
 
 
 def by_fold(sources: Sequence[Source], experiment: Experiment, note: str) -> Source:
@@ -348,7 +348,7 @@ def quality_rows(
     rows = []
     for (variant, test), path in paths.items():
         pair = judged(experiment, path, tests[test]), experiment.scores[tests[test]]
-        for name, metric in (("SROCC", metrics.srocc), ("PLCC", metrics.plcc)):
+        for name, metric in (("SROCC", stats.srocc), ("PLCC", stats.plcc)):
             rows.append({"method": variant, "test": test, "metric": name, "value": metric(*pair)})
     return pd.DataFrame(rows)
 
@@ -376,7 +376,7 @@ def trade_off(experiment: Experiment, weights: Sequence[float], long_side: int) 
         changed = replace(experiment, recipe=recipe)
         for variant in [name for name, (_, share) in VARIANTS.items() if share]:
             path = fit(changed, variant, 0, chosen.train)
-            srocc = metrics.srocc(judged(changed, path, chosen.test), changed.scores[chosen.test])
+            srocc = stats.srocc(judged(changed, path, chosen.test), changed.scores[chosen.test])
             network = load_baseline(path)
             same = [network] * changed.repeats
             maps = extract(second_output(variant, same, changed, long_side), held_out)

@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from lib.data.records import fingerprint
-from lib.extraction import weights_fingerprint
 from lib.maps import check_maps
 from lib.models import weights_path, zoo
-from lib.training import best_device
+from lib.models.backbones import best_device
+from lib.store import fingerprint, weights_fingerprint
 
 NSS_BASED, FULL_REFERENCE, NO_REFERENCE = "NSS based", "FR", "NR"  # the groups of Table III
 BEYOND = "beyond the paper"

@@ -13,12 +13,12 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 from tqdm.auto import tqdm
 
-from lib.cache import Store
-from lib.data.images import network_size, resize_image
-from lib.data.records import Dataset, Part, Record, fingerprint
-from lib.extraction import Source, extract
+from lib.images import network_size, resize_image
 from lib.maps import resize_map
 from lib.models.zoo import Scorer
+from lib.records import Dataset, Part, Record
+from lib.sources import Source, extract
+from lib.store import Store, fingerprint
 
 VERSION = 1  # of the numbers in the cache
 STRATEGIES = ("MoRF", "LeRF")  # most, least relevant first [36]

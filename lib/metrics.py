@@ -16,13 +16,12 @@ SIM and KLD take it, all-zero or not, for a uniform density. Anything else that 
 ValueError that names the argument, never NaN.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-import scipy.stats
 
 from lib.maps import FRAME, check_densities, check_maps, fixated_pixels, to_density
+from lib.records import Record
 
 KLD_EPSILON = 2.2204e-16  # of the MIT/Tuebingen benchmark: MATLAB's eps, as it is printed there
 
@@ -168,197 +167,17 @@ def _per_image(values: np.ndarray) -> float | np.ndarray:
     return values if np.ndim(values) else float(values)
 
 
-def srocc(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation of two lists of scores; 0 if one of them is constant."""
-    return _correlation(scipy.stats.spearmanr, a, b)
+METRICS = ("NSS", "NSS-paper", "SIM", "CC", "KLD", "AUC-Judd")
+LOWER_IS_BETTER = ("KLD",)
 
 
-def plcc(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's linear correlation of two lists of scores; 0 if one of them is constant."""
-    return _correlation(scipy.stats.pearsonr, a, b)
-
-
-def krcc(a: np.ndarray, b: np.ndarray) -> float:
-    """Kendall's rank correlation (tau-b) of two lists of scores; 0 if one of them is constant."""
-    return _correlation(scipy.stats.kendalltau, a, b)
-
-
-def _correlation(coefficient: Callable, a: np.ndarray, b: np.ndarray) -> float:
-    a, b = _check_scores(a, b)
-    # A constant list orders nothing, and SciPy's answer would be NaN.
-    if a.min() == a.max() or b.min() == b.max():
-        return 0.0
-    return float(coefficient(a, b).statistic)
-
-
-def _check_scores(*samples: np.ndarray) -> list[np.ndarray]:
-    """Return scores as float64 lists of one length, at least 2."""
-    samples = [np.asarray(sample, np.float64) for sample in samples]
-    shapes = [sample.shape for sample in samples]
-    if any(sample.ndim != 1 for sample in samples) or len(set(shapes)) != 1:
-        raise ValueError(f"scores must be 1-D and of one length, not of shapes {shapes}")
-    if len(samples[0]) < 2:
-        raise ValueError(f"scores of at least 2 images are needed, not {len(samples[0])}")
-    if not all(np.isfinite(sample).all() for sample in samples):
-        raise ValueError("scores hold NaN or infinite values; mend what made them")
-    return samples
-
-
-def bootstrap_interval(
-    values: np.ndarray | tuple[np.ndarray, ...],
-    n_boot: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-    statistic: Callable[..., float] = np.mean,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic over images.
-
-    B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993.
-
-    Parameters
-    ----------
-    values : array (n,), or tuple of arrays (n,)
-        One value an image; arrays of a tuple are resampled together.
-    n_boot : int
-        Number of resamples.
-    level : float
-        Coverage, 0 to 1.
-    seed : int
-        Of the resampling.
-    statistic : callable
-        From as many lists as `values` has to a number, e.g. `srocc` for a pair.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end.
-
-    Raises
-    ------
-    ValueError
-        If lists differ in length, hold NaN, or have fewer than 2 values.
-    """
-    samples = _check_scores(*(values if isinstance(values, tuple) else (values,)))
-    interval = scipy.stats.bootstrap(
-        samples,
-        statistic,
-        n_resamples=n_boot,
-        batch=256,  # bounds the memory; the resamples do not depend on it
-        confidence_level=level,
-        method="percentile",
-        paired=True,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-@dataclass(frozen=True)
-class ResampledTest:
-    """A mean over repeated splits of one data set.
-
-    Attributes
-    ----------
-    mean, low, high : float
-        Mean and 95 % interval.
-    p_value : float
-        Two-sided, of a mean of zero.
-    """
-
-    mean: float
-    low: float
-    high: float
-    p_value: float
-
-
-def resampled_test(differences: np.ndarray, test_to_train: float | None = None) -> ResampledTest:
-    """Test paired differences over repeated splits by the corrected resampled t-test.
-
-    Splits share most of their training images, so their differences are not independent and a
-    plain t-test is too sure of itself. C. Nadeau, Y. Bengio, "Inference for the generalization
-    error", Machine Learning 52, 2003: the variance of the mean is s^2 (1/J + n_test/n_train).
-
-    Parameters
-    ----------
-    differences : array (J,)
-        One a split.
-    test_to_train : float, optional
-        n_test / n_train; by default 1 / (J - 1), as in cross-validation by J folds.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 2 splits, or a difference is not finite.
-    """
-    (values,) = _check_scores(differences)
-    count = len(values)
-    ratio = 1 / (count - 1) if test_to_train is None else test_to_train
-    mean, error = values.mean(), np.sqrt(values.var(ddof=1) * (1 / count + ratio))
-    if error == 0:
-        return ResampledTest(mean, mean, mean, float(mean == 0))
-    reach = scipy.stats.t.ppf(0.975, count - 1) * error
-    p_value = 2 * scipy.stats.t.sf(abs(mean) / error, count - 1)
-    return ResampledTest(float(mean), float(mean - reach), float(mean + reach), float(p_value))
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """How two methods differ over the same images.
-
-    Attributes
-    ----------
-    mean_difference : float
-        Mean of a - b.
-    low, high : float
-        95 % bootstrap interval of the mean difference.
-    p_value : float
-        Wilcoxon signed-rank test, two-sided.
-    effect_size : float
-        Matched-pairs rank-biserial correlation, -1 to 1: the share of the rank sum that speaks for
-        a, less the share that speaks for b.
-    n : int
-        Number of images.
-    """
-
-    mean_difference: float
-    low: float
-    high: float
-    p_value: float
-    effect_size: float
-    n: int
-
-
-def paired_test(a: np.ndarray, b: np.ndarray, seed: int = 0) -> PairedTest:
-    """Compare two methods by their values on the same images.
-
-    Parameters
-    ----------
-    a, b : array (n,)
-        Values, image by image.
-    seed : int
-        Of the bootstrap.
-
-    Raises
-    ------
-    ValueError
-        If the lists differ in length, hold NaN, or have fewer than 2 values.
-    """
-    a, b = _check_scores(a, b)
-    difference = a - b
-    low, high = bootstrap_interval(difference, seed=seed)
-    p_value, effect_size = 1.0, 0.0  # of methods that never differ
-    changed = difference[difference != 0]
-    if len(changed):
-        p_value = float(scipy.stats.wilcoxon(difference).pvalue)
-        ranks = scipy.stats.rankdata(np.abs(changed))
-        effect_size = float((np.sign(changed) * ranks).sum() / ranks.sum())
-    return PairedTest(float(difference.mean()), low, high, p_value, effect_size, len(a))
-
-
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Correct a family of p-values for their number (S. Holm's step-down procedure, 1979)."""
-    p_values = np.asarray(p_values, np.float64)
-    order = np.argsort(p_values, kind="stable")
-    stepped = p_values[order] * np.arange(len(p_values), 0, -1)
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
-    return corrected
+def score_map(saliency_map: np.ndarray, record: Record) -> dict[str, float]:
+    """Return every metric of `METRICS` for one map."""
+    return {
+        "NSS": nss(saliency_map, record.fixations),
+        "NSS-paper": nss_support(saliency_map, record.density),
+        "SIM": similarity(saliency_map, record.density),
+        "CC": cc(saliency_map, record.density),
+        "KLD": kld(saliency_map, record.density),
+        "AUC-Judd": auc_judd(saliency_map, record.fixations),
+    }

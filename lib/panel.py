@@ -7,12 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from lib import report
-from lib.data.images import network_size, resize_image
-from lib.data.records import Record
-from lib.extraction import Source
+from lib.images import network_size, resize_image
 from lib.maps import resize_map
 from lib.masking import FILLS, MAP_BLUR, PATCHES_OF_13, STRATEGIES, Filler, mask, relevance_ranks
 from lib.models.zoo import Scorer
+from lib.records import Record
+from lib.sources import Source
 
 
 def masking_panel(

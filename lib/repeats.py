@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
 from lib import metrics
-from lib.comparison import LOWER_IS_BETTER
+from lib.evaluation import LOWER_IS_BETTER
 from lib.models import saliency
 
 

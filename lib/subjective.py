@@ -31,7 +31,7 @@ from scipy.special import expit, log_ndtr, ndtr, ndtri
 from scipy.stats import binomtest
 
 from lib.data.sacid import TEST_CASES, read_scores
-from lib.metrics import bootstrap_interval, holm, paired_test, plcc
+from lib.stats import bootstrap_interval, holm, paired_test, plcc
 
 PLAIN = "none"  # the preset that saliency-aware ones are held against
 REFERENCE = "reference"  # the uncompressed picture: only in verification questions

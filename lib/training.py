@@ -19,11 +19,12 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from lib.cache import write_atomically
-from lib.data.images import resize_image
-from lib.data.records import Dataset, fingerprint
+from lib.images import resize_image
+from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
 from lib.paths import cache_dir
+from lib.records import Dataset
+from lib.store import fingerprint, write_atomically
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,6 @@ class Recipe:
 VERSION = 1  # of the numbers in the cache
 FLOOR = 0.05  # laid under both maps, as a sum over the cells: no zeros, and no steep gradients
 MAP_STRIDE = 16  # pixels a cell of the target maps; two cells make one of the network's
-
-
-def best_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def resized_images(dataset: Dataset, size: int) -> np.ndarray:

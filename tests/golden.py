@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import cam, codec, data, masking, metrics, training
-from lib.comparison import score_map
-from lib.extraction import network_input
-from lib.maps import GaussianPrior, MapTransform
+from lib import cam, codec, data, masking, stats, training
+from lib.maps import GaussianPrior
+from lib.metrics import score_map
 from lib.models.baseline import Baseline, SalLoss
+from lib.sources import network_input
+from lib.transforms import MapTransform
 
 FILE = Path(__file__).with_suffix(".npz")
 PHOTOGRAPHS = (0, 2, 6)
@@ -60,8 +61,8 @@ def _maps(records):
         scores = [score_map(m, r) for m, r in zip(judged, records, strict=True)]
         found[f"metrics/{name}"] = np.array([list(s.values()) for s in scores])
     a, b = found["metrics/density"][:, 0], found["metrics/prior"][:, 0]
-    test = metrics.paired_test(np.tile(a, 3), np.tile(b, 3) + np.arange(9) / 7, seed=0)
-    found["metrics/paired"] = np.array([test.mean_difference, test.low, test.high, test.p_value])
+    test = stats.paired_test(np.tile(a, 3), np.tile(b, 3) + np.arange(9) / 7, seed=0)
+    found["metrics/paired"] = np.array([test.difference, test.low, test.high, test.p_value])
     return found
 
 

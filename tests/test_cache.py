@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.cache import Store, write_atomically
+from lib.store import Store, write_atomically
 
 
 def test_what_was_put_is_got(empty_cache):

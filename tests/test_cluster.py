@@ -6,7 +6,7 @@ import dask
 import pytest
 from distributed import LocalCluster
 
-from lib.cluster import run_all
+from lib.store import run_all
 
 TASKS = [(i, 3) for i in range(7)]
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from lib import comparison, extraction, maps
-from lib.comparison import RAW, TRANSFORMED
-from lib.data.records import Dataset, Part, Record, Subset
-from lib.data.sample import SampleSaliency
-from lib.extraction import Source, extract
+from lib.evaluation import RAW, TRANSFORMED
+from lib.records import Dataset, Part, Record, Subset
+from lib.data.sample_saliency import SampleSaliency
+from lib.sources import Source, extract
 from lib.maps import fixation_density
 from lib.paths import ROOT
 
@@ -171,7 +171,7 @@ SLOW_RUN = """
 import time
 import numpy as np
 from lib import extraction, maps
-from lib.data.sample import SampleSaliency
+from lib.data.sample_saliency import SampleSaliency
 
 def slow(records):
     time.sleep(0.5)

@@ -8,7 +8,7 @@ from scipy.io import savemat
 from lib import data
 from lib.data.biq2021 import BIQ2021
 from lib.data.osie import OSIE
-from lib.data.records import fingerprint
+from lib.store import fingerprint
 
 RNG = np.random.default_rng(0)
 

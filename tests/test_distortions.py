@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.data.distortions import (
+from lib.distortions import (
     KINDS,
     LEVELS,
     METRICS,

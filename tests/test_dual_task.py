@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lib import cam, comparison, data, dual_task, models, repeats, training
-from lib.data.records import Dataset, Record
+from lib.records import Dataset, Record
 from lib.maps import normalize_sum
 from lib.models import saliency
 from lib.models.baseline import Baseline, SalLoss, _Rectify, load_baseline, save

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.images import read_image, resize_image
+from lib.images import read_image, resize_image
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (11, 17), dtype=np.uint8)

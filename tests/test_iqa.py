@@ -21,7 +21,7 @@ from skimage import data
 from lib import iqa, models
 from lib.models import weights_path, zoo
 from lib.paths import ROOT
-from lib.training import best_device
+from lib.models.backbones import best_device
 
 TABLE = pd.read_csv(ROOT / "lib" / "paper" / "table3.csv")
 OFFLINE = {

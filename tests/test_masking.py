@@ -7,8 +7,8 @@ from scipy.stats import pearsonr, spearmanr
 
 from lib import masking
 from lib.curves import conclusion, curves
-from lib.data.records import Dataset, Record
-from lib.extraction import Source
+from lib.records import Dataset, Record
+from lib.sources import Source
 from lib.masking import FILLS, STRATEGIES, Filler, mask, masked_scores, relevance_ranks
 from lib.models.zoo import Scorer
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib import masking, panel
-from lib.data.records import Record
+from lib.records import Record
 from lib.models.zoo import Scorer
 
 

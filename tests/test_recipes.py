@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from lib import data, models, recipes
-from lib.data import distortions
+from lib import distortions
 from lib.models import saliency
 from lib.paths import ROOT
 from lib.training import Recipe

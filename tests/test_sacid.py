@@ -16,8 +16,8 @@ from skimage.data import astronaut, chelsea, coffee
 from lib import codec
 from lib.codec import Codec, psnr
 from lib.data import load, sacid
-from lib.data.images import read_image
-from lib.data.records import Dataset, Record
+from lib.images import read_image
+from lib.records import Dataset, Record
 from lib.data.sacid import (
     SACID,
     TEST_CASES,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.records import Dataset, Record
+from lib.records import Dataset, Record
 from lib.maps import fixation_density
 from lib.models import saliency
 from lib.models.saliency import ReadOut, SaliencyPredictor

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from lib.data import distortions, sample
+from lib import distortions, sample
 from lib.data.sample import SampleQuality, SampleSaliency, photograph, regions
 from lib.paths import ROOT
 
@@ -69,7 +69,7 @@ def test_without_regions_the_observers_only_know_the_centre():
 
 
 def test_another_process_draws_the_same_fixations(observers):
-    script = "from lib.data.sample import SampleSaliency as S; s = S();"
+    script = "from lib.data.sample_saliency import SampleSaliency as S; s = S();"
     script += "print(s.fingerprint, s[3].fixations.sum())"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True

@@ -1,31 +1,27 @@
-"""Data sets by name. Every one yields the same records; see `lib.data.records`."""
+"""Data sets by name. Every one yields the same records; see `lib.records`.
+
+A data set is a file of this folder that defines ``open(root, **options) -> Dataset``, and `SOURCE`
+(a `lib.data.download.Source`) if there is something to fetch. The name "sample-saliency" is the
+file ``sample_saliency.py``; `root` is the folder of that name under DATA_DIR.
+"""
 
 from importlib import import_module
+from pathlib import Path
 
-from lib.data.records import Dataset, Part, Record, Subset
 from lib.paths import data_dir
+from lib.records import Dataset, Part, Record, Subset
 
-# name -> (module, class, folder under DATA_DIR; None: nothing to download). Modules are imported
-# on demand, so that reading one picture does not import every metric there is.
-DATASETS = {
-    "sample-saliency": ("lib.data.sample", "SampleSaliency", None),
-    "sample-quality": ("lib.data.sample", "SampleQuality", None),
-    "osie": ("lib.data.osie", "OSIE", "osie"),
-    "biq2021": ("lib.data.biq2021", "BIQ2021", "biq2021"),
-    "sacid": ("lib.data.sacid", "SACID", "sacid"),
-    "simulated-sacid": ("lib.data.simulated_sacid", "SimulatedSACID", None),
-}
+PLUMBING = ("__init__", "download")
+
+
+def names() -> list[str]:
+    """Return the names of all data sets, sorted."""
+    files = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    return sorted(name.replace("_", "-") for name in files if name not in PLUMBING)
 
 
 def load(name: str, **options: object) -> Dataset:
-    """Open a data set by name.
-
-    Parameters
-    ----------
-    name : str
-        A key of `DATASETS`.
-    **options
-        Passed to the data set (for instance ``split="test"`` for BIQ2021).
+    """Open a data set by name; the options are its own (``split="test"`` for BIQ2021).
 
     Raises
     ------
@@ -34,11 +30,11 @@ def load(name: str, **options: object) -> Dataset:
     FileNotFoundError
         If the data set is not on disk; the message holds the command that gets it.
     """
-    if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; choose one of {sorted(DATASETS)}")
-    module, kind, folder = DATASETS[name]
-    dataset = getattr(import_module(module), kind)
-    return dataset(**options) if folder is None else dataset(data_dir() / folder, **options)
+    if name not in names():
+        raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(names())}")
+    # Imported on demand: reading one picture need not import every metric there is.
+    module = import_module(f"lib.data.{name.replace('-', '_')}")
+    return module.open(data_dir() / name, **options)
 
 
-__all__ = ["DATASETS", "Dataset", "Part", "Record", "Subset", "load"]
+__all__ = ["Dataset", "Part", "Record", "Subset", "load", "names"]

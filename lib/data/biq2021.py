@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.data.images import read_image
-from lib.data.records import Dataset, Record, fingerprint
+from lib.images import read_image
+from lib.records import Dataset, Record
+from lib.store import fingerprint
 
 CSV = {"train": "Train (Images and MOS).csv", "test": "Test (Images and MOS).csv"}
 
@@ -80,3 +81,8 @@ def _read_scores(path: Path) -> pd.Series:
         bad = scores.index[~scores.between(0, 1)][0]
         raise ValueError(f"{path} has no score in [0, 1] for {bad!r}; mend or remove its row")
     return scores
+
+
+def open(root: Path, **options: object) -> BIQ2021:
+    """Open BIQ2021 in the folder `root`."""
+    return BIQ2021(root, **options)

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from lib.data.images import read_image, resize_image
-from lib.data.records import Dataset, Record, fingerprint
+from lib.images import read_image, resize_image
 from lib.maps import fixation_density
+from lib.records import Dataset, Record
+from lib.store import fingerprint
 
 PIXELS_PER_DEGREE = 24.0
 
@@ -87,3 +88,8 @@ def _read_fixations(mat: Path) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{mat} is not OSIE's fixations.mat ({error}); download it again"
         ) from error
+
+
+def open(root: Path, **options: object) -> OSIE:
+    """Open OSIE in the folder `root`."""
+    return OSIE(root, **options)

@@ -33,12 +33,11 @@ import PIL
 from PIL import Image
 
 from lib import codec
-from lib.cache import write_atomically
-from lib.cluster import run_all
-from lib.data.images import read_image
-from lib.data.records import Dataset, Record, fingerprint
+from lib.images import read_image
 from lib.maps import check_maps, resize_map
-from lib.metrics import bootstrap_interval
+from lib.records import Dataset, Record
+from lib.stats import bootstrap_interval
+from lib.store import fingerprint, run_all, write_atomically
 
 BITRATES = (0.08, 0.12, 0.16)  # bits per pixel
 # The twelve, plain codec first at each bitrate.
@@ -197,6 +196,11 @@ def _read_table(root: Path) -> pd.DataFrame:
     return table[columns].reset_index(drop=True)
 
 
+def open(root: Path, **options: object) -> SACID:
+    """Open SACID in the folder `root`."""
+    return SACID(root, **options)
+
+
 # --- the builder ------------------------------------------------------------------------------
 
 
@@ -283,7 +287,7 @@ def build(
         (dataset, index, sequence, root, saliency, cases, equalize)
         for index, sequence in enumerate(sequences)
     ]
-    parts = run_all(_build_sequence, tasks, jobs, "coding")
+    parts = run_all(_build_sequence, tasks, jobs, "coding", "photograph")
     manifest = pd.DataFrame([row for part in parts for row in part])
     write_atomically(
         root / "manifest.csv",

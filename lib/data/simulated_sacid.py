@@ -9,12 +9,11 @@ same way wins *by construction*. Such scores show the method and prove nothing a
 import numpy as np
 import pandas as pd
 
-from lib import subjective
-from lib.cache import Store
-from lib.data import load
-from lib.data.records import Subset, fingerprint
+from lib import data, subjective
 from lib.data.sacid import SACID, TEST_CASES, build
 from lib.paths import cache_dir
+from lib.records import Subset
+from lib.store import Store, fingerprint
 
 ATTENTION = 0.5  # share of an assessor's attention that goes where people look
 # Utility (logits) a decibel: gives the photographs of the sample profile the spread that SACID's
@@ -64,7 +63,7 @@ class SimulatedSACID(SACID):
         seed: int = 0,
         jobs: int = 1,
     ):
-        dataset = load(references, **(options or {}))
+        dataset = data.load(references, **(options or {}))
         if images is not None:
             dataset = Subset(dataset, images, seed)
         if dataset[0].density is None:
@@ -118,3 +117,8 @@ def seen_psnr(reference: np.ndarray, image: np.ndarray, density: np.ndarray) -> 
     error = ((image.astype(np.float64) - reference) ** 2).mean(axis=2)
     seen = ATTENTION * (error * density).sum() + (1 - ATTENTION) * error.mean()
     return float(10 * np.log10(255**2 / max(seen, 1e-6)))
+
+
+def open(_: object, **options: object) -> SimulatedSACID:
+    """Build it, or find it built; nothing is read from the data folder."""
+    return SimulatedSACID(**options)

@@ -71,6 +71,11 @@ def create_backbone(name: str, weights: str = "imagenet", seed: int = 0) -> nn.M
     return model
 
 
+def best_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @contextmanager
 def torch_seed(seed: int) -> Iterator[None]:
     """Seed torch's global CPU generator inside the block, and put it back afterwards."""

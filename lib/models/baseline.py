@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from lib.cache import write_atomically
 from lib.models.backbones import create_backbone, torch_seed
+from lib.store import write_atomically
 
 
 class Baseline(nn.Module):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lib.data.images import network_size, resize_image
+from lib.images import network_size, resize_image
 from lib.maps import normalize_sum, resize_map
 from lib.models.baseline import Baseline
 

@@ -21,11 +21,11 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from lib.cache import Store, write_atomically
-from lib.data.images import network_size, resize_image
-from lib.data.records import Dataset
+from lib.images import network_size, resize_image
 from lib.maps import normalize_sum, resize_map
 from lib.models.backbones import create_backbone, torch_seed
+from lib.records import Dataset
+from lib.store import Store, write_atomically
 
 VERSION = 1  # of the numbers in the cache
 TRUNK = "efficientnet_lite0"

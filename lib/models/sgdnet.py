@@ -28,9 +28,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from lib import models
-from lib.cache import write_atomically
 from lib.models.backbones import torch_seed
 from lib.paths import cache_dir
+from lib.store import write_atomically
 
 VARIANTS = ("none", "output")
 BLOCKS, WIDTHS = (3, 4, 6, 3), (64, 128, 256, 512)  # ResNet-50

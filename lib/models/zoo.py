@@ -13,10 +13,9 @@ import torch
 
 from lib import models
 from lib._torchvision_operators import ensure_torchvision_operators
-from lib.data.records import fingerprint
-from lib.extraction import weights_fingerprint
+from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
-from lib.training import best_device
+from lib.store import fingerprint, weights_fingerprint
 
 OURS = ("baseline-", "control-", "sal-loss-", "gradcam-loss-")  # how our networks' names begin
 # Beside tensors, training may leave its last loss in a checkpoint: a NumPy number.

@@ -12,12 +12,12 @@ import torch
 from tqdm.auto import tqdm
 
 from lib import cam
-from lib.cache import Store
-from lib.data.images import network_size, resize_image
-from lib.data.records import Dataset, Record, fingerprint
+from lib.images import network_size, resize_image
 from lib.maps import resize_map
 from lib.models import saliency
 from lib.models.baseline import Baseline
+from lib.records import Dataset, Record
+from lib.store import Store, fingerprint, weights_fingerprint
 
 VERSION = 1  # of the numbers in the cache
 
@@ -40,12 +40,6 @@ class Source:
     method: str
     compute: Callable[[Sequence[Record]], np.ndarray]
     key: str
-
-
-def weights_fingerprint(model: torch.nn.Module) -> str:
-    """Digest a model's weights."""
-    state = model.state_dict()
-    return fingerprint(v.detach().cpu().contiguous().numpy().tobytes() for v in state.values())
 
 
 def network_input(records: Sequence[Record], long_side: int) -> np.ndarray:

@@ -14,16 +14,15 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from lib import data, dual_task, models
-from lib.cache import Store, write_atomically
-from lib.data import distortions
-from lib.data.images import resize_image
-from lib.data.records import fingerprint
-from lib.metrics import bootstrap_interval, cc, nss, plcc, srocc
+from lib import data, distortions, dual_task, models
+from lib.images import resize_image
+from lib.metrics import cc, nss
 from lib.models import saliency
 from lib.models.baseline import Baseline, load_baseline, save
 from lib.paths import cache_dir, weights_dir
 from lib.report import markdown
+from lib.stats import bootstrap_interval, plcc, srocc
+from lib.store import Store, fingerprint, write_atomically
 from lib.training import Recipe, best_device, predict, resized_images, train
 
 VALIDATION = 200  # training photographs kept aside to watch the epochs; never used to choose

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 
-from lib.data.images import resize_image
+from lib.images import resize_image
 
 # From hardly visible to bad; each list has one entry a level.
 STRENGTHS = {

@@ -1,6 +1,5 @@
 """What every data set yields: one kind of record, from one kind of lazy sequence."""
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,30 +9,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Record:
-    """One image with what people (or a stand-in) said of it.
+    """One image with what people (or a stand-in) said of it."""
 
-    Attributes
-    ----------
-    name : str
-        Unique within the data set.
-    image : numpy.ndarray
-        HxWx3 uint8, RGB.
-    fixations : numpy.ndarray or None
-        Nx2 float64, x then y, in pixels of `image`.
-    density : numpy.ndarray or None
-        HxW float32, non-negative, sums to 1.
-    mos : float or None
-        Mean opinion score; higher is better.
-    mos_range : (float, float) or None
-        Lowest and highest value that `mos` can take.
-    """
-
-    name: str
-    image: np.ndarray
-    fixations: np.ndarray | None = None
-    density: np.ndarray | None = None
-    mos: float | None = None
-    mos_range: tuple[float, float] | None = None
+    name: str  # unique within the data set
+    image: np.ndarray  # HxWx3 uint8, RGB
+    fixations: np.ndarray | None = None  # Nx2 float64, x then y, pixels of `image`
+    density: np.ndarray | None = None  # HxW float32, non-negative, sums to 1
+    mos: float | None = None  # mean opinion score, higher is better
+    mos_range: tuple[float, float] | None = None  # lowest and highest value of `mos`
 
 
 class Dataset(Sequence[Record]):
@@ -42,10 +25,9 @@ class Dataset(Sequence[Record]):
     Attributes
     ----------
     name : str
-        The name under which `lib.data.load` finds it.
+        As printed on tables and figures.
     kind : str
-        Where its labels come from ("human fixations", "simulated observers", ...): printed on
-        every table and figure.
+        Where its labels come from ("human fixations", "simulated observers", ...): likewise.
     names : list of str
         The record names, in order.
     fingerprint : str
@@ -75,15 +57,7 @@ class Dataset(Sequence[Record]):
 
 
 class Part(Dataset):
-    """Some records of a data set, by their numbers; they share the whole's cached results.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The whole.
-    chosen : iterable of int
-        Numbers of its records.
-    """
+    """Some records of a data set, by their numbers; they share the whole's cached results."""
 
     def __init__(self, dataset: Dataset, chosen: Iterable[int]):
         self._whole, self._chosen = dataset, [int(i) for i in chosen]
@@ -101,17 +75,16 @@ class Part(Dataset):
 
 
 class Subset(Part):
-    """`count` records of a data set, drawn evenly at random (all of them if it has no more)."""
+    """`count` records of a data set, drawn evenly at random; all of them for None or too many.
 
-    def __init__(self, dataset: Dataset, count: int, seed: int = 0):
+    Raises
+    ------
+    ValueError
+        If `count` is less than 1.
+    """
+
+    def __init__(self, dataset: Dataset, count: int | None, seed: int = 0):
+        if count is not None and count < 1:
+            raise ValueError(f"at least 1 image is needed, not {count}; None takes all of them")
         order = np.random.default_rng(seed).permutation(len(dataset))
         super().__init__(dataset, np.sort(order[:count]))
-
-
-def fingerprint(parts: Iterable[object]) -> str:
-    """Digest a series of values (their `str`) into 16 hex characters, order included."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else str(part).encode())
-        digest.update(b"\0")
-    return digest.hexdigest()[:16]

@@ -1,0 +1,100 @@
+"""What maps are worth: metrics, map transforms, intervals, paired tests, and plain verdicts.
+
+Transforms and centre priors are fitted on other images than those they are judged on, and every
+comparison is paired by image.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from lib import maps
+from lib.maps import GaussianPrior, resize_map
+from lib.metrics import score_map
+from lib.records import Dataset
+from lib.sources import Source, extract
+from lib.store import run_all
+from lib.transforms import MapTransform
+
+PRIOR_GRID = (60, 80)  # rows, columns at which densities are averaged; images may differ in size
+RAW, TRANSFORMED = "as extracted", "after the map transforms of [45]"
+
+
+def _priors(gaussian: GaussianPrior, average: np.ndarray, shape: tuple[int, int]) -> dict:
+    """Return the two dummy maps: they know where people look on average, and see no picture."""
+    return {"CenterPrior": gaussian.render(shape), "Average density": resize_map(average, shape)}
+
+
+def _score_record(
+    dataset: Dataset,
+    index: int,
+    extracted: dict[str, np.ndarray],
+    gaussian: GaussianPrior,
+    average: np.ndarray,
+    transforms: dict[str, MapTransform],
+) -> list[tuple[str, str, str, str, float]]:
+    """Return (method, stage, image, metric, value) of every map of one held-out image."""
+    record = dataset[index]
+    shape = record.image.shape[:2]
+    priors = _priors(gaussian, average, shape)
+    rows = []
+    for method, saliency_map in (priors | extracted).items():
+        saliency_map = saliency_map.astype(np.float32)
+        corrected = transforms[method].apply(saliency_map, priors["CenterPrior"])
+        for stage, judged in ((RAW, saliency_map), (TRANSFORMED, corrected)):
+            for metric, value in score_map(judged, record).items():
+                rows.append((method, stage, record.name, metric, value))
+    return rows
+
+
+def evaluate(
+    sources: Sequence[Source],
+    dataset: Dataset,
+    folds: int = 5,
+    seed: int = 0,
+    fit_images: int = 200,
+    jobs: int = 1,
+) -> tuple[pd.DataFrame, dict[str, list[MapTransform]]]:
+    """Score every source, and the centre priors, before and after the map transforms of [45].
+
+    For each of `folds` parts of the data set, the centre prior and each method's transform are
+    fitted on the other parts (on at most `fit_images` images drawn from them).
+
+    Returns
+    -------
+    (DataFrame, dict)
+        Columns group, method, stage, image, metric, value: one row a value; and the transforms
+        of each method, a fold each.
+    """
+    if not 2 <= folds <= len(dataset):
+        raise ValueError(f"folds must be between 2 and the {len(dataset)} images, not {folds}")
+    extracted = {s.method: extract(s, dataset) for s in sources}
+    fold = np.random.default_rng(seed).permutation(np.arange(len(dataset)) % folds)
+    transforms: dict[str, list[MapTransform]] = {}
+    tasks = []
+    for k in tqdm(range(folds), desc="fitting transforms", unit="fold"):
+        others = np.random.default_rng([seed, k]).permutation(np.flatnonzero(fold != k))
+        chosen = np.sort(others[:fit_images])
+        densities = [dataset[i].density for i in chosen]
+        gaussian = GaussianPrior.fit(densities)
+        average = maps.average_prior([resize_map(d, PRIOR_GRID) for d in densities])
+        priors = [_priors(gaussian, average, d.shape) for d in densities]
+        centers = [p["CenterPrior"] for p in priors]
+        examples = {m: [p[m] for p in priors] for m in priors[0]}
+        examples |= {m: [found[i] for i in chosen] for m, found in extracted.items()}
+        fitted = {m: MapTransform.fit(e, densities, centers) for m, e in examples.items()}
+        for method, transform in fitted.items():
+            transforms.setdefault(method, []).append(transform)
+        tasks += [
+            (dataset, i, {m: e[i] for m, e in extracted.items()}, gaussian, average, fitted)
+            for i in np.flatnonzero(fold == k)
+        ]
+    scored = run_all(_score_record, tasks, jobs, f"scoring on {dataset.name}", "image")
+    columns = ["method", "stage", "image", "metric", "value"]
+    table = pd.DataFrame([row for rows in scored for row in rows], columns=columns)
+    groups = {"CenterPrior": "Dummy", "Average density": "Dummy"}
+    groups |= {s.method: s.group for s in sources}
+    table.insert(0, "group", table.method.map(groups))
+    return table, transforms

@@ -1,0 +1,245 @@
+"""How well scores agree, how sure that is, and the one summary behind Tables I, II and III.
+
+Everything measured is one tidy table: method, metric, unit, value (and stage, where there is more
+than one). A *unit* is what was drawn at random: an image, a repeat, a sequence. `summarize` turns
+it into means with intervals and paired differences, `verdicts` says in a word what those show.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+
+
+def srocc(a: np.ndarray, b: np.ndarray) -> float:
+    """SROCC: Spearman's rank correlation of two lists of scores; 0 if one of them is constant."""
+    return _correlation(scipy.stats.spearmanr, a, b)
+
+
+def plcc(a: np.ndarray, b: np.ndarray) -> float:
+    """PLCC: Pearson's linear correlation of two lists of scores; 0 if one of them is constant."""
+    return _correlation(scipy.stats.pearsonr, a, b)
+
+
+def krcc(a: np.ndarray, b: np.ndarray) -> float:
+    """KRCC: Kendall's tau-b of two lists of scores; 0 if one of them is constant."""
+    return _correlation(scipy.stats.kendalltau, a, b)
+
+
+def grouped(
+    coefficient: Callable[[np.ndarray, np.ndarray], float],
+    a: np.ndarray,
+    b: np.ndarray,
+    groups: Sequence[object],
+) -> float:
+    """Mean of a correlation over groups: KRCC-dagger is `krcc` within each bitrate (III-D)."""
+    a, b, groups = np.asarray(a), np.asarray(b), pd.Series(groups).to_numpy()
+    return float(np.mean([coefficient(a[groups == g], b[groups == g]) for g in pd.unique(groups)]))
+
+
+def _correlation(coefficient: Callable, a: np.ndarray, b: np.ndarray) -> float:
+    a, b = _check_scores(a, b)
+    # A constant list orders nothing, and SciPy's answer would be NaN.
+    if a.min() == a.max() or b.min() == b.max():
+        return 0.0
+    return float(coefficient(a, b).statistic)
+
+
+def _check_scores(*samples: np.ndarray) -> list[np.ndarray]:
+    """Return scores as float64 lists of one length, at least 2."""
+    samples = [np.asarray(sample, np.float64) for sample in samples]
+    shapes = [sample.shape for sample in samples]
+    if any(sample.ndim != 1 for sample in samples) or len(set(shapes)) != 1:
+        raise ValueError(f"scores must be 1-D and of one length, not of shapes {shapes}")
+    if len(samples[0]) < 2:
+        raise ValueError(f"scores of at least 2 images are needed, not {len(samples[0])}")
+    if not all(np.isfinite(sample).all() for sample in samples):
+        raise ValueError("scores hold NaN or infinite values; mend what made them")
+    return samples
+
+
+def bootstrap_interval(
+    values: np.ndarray | tuple[np.ndarray, ...],
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    statistic: Callable[..., float] = np.mean,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic over units (Efron and Tibshirani 1993).
+
+    Parameters
+    ----------
+    values : array (n,), or tuple of arrays (n,)
+        One value a unit; arrays of a tuple are resampled together.
+    n_boot, level, seed
+        Number of resamples, coverage (0 to 1), seed of the resampling.
+    statistic : callable
+        From as many lists as `values` has to a number, e.g. `srocc` for a pair.
+
+    Raises
+    ------
+    ValueError
+        If lists differ in length, hold NaN, or have fewer than 2 values.
+    """
+    samples = _check_scores(*(values if isinstance(values, tuple) else (values,)))
+    interval = scipy.stats.bootstrap(
+        samples,
+        statistic,
+        n_resamples=n_boot,
+        batch=256,  # bounds the memory; the resamples do not depend on it
+        confidence_level=level,
+        method="percentile",
+        paired=True,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean paired difference, its 95 % interval, and the test of its being zero."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float  # two-sided
+    n: int  # units
+    effect_size: float = np.nan  # matched-pairs rank-biserial correlation, -1 to 1
+
+
+def paired_test(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Difference:
+    """Compare two methods by their values on the same units: Wilcoxon's signed-rank test.
+
+    The interval of the mean difference a - b is by bootstrap. The effect size is the share of the
+    rank sum that speaks for a, less the share that speaks for b.
+    """
+    a, b = _check_scores(a, b)
+    difference = a - b
+    low, high = bootstrap_interval(difference, seed=seed)
+    p_value, effect_size = 1.0, 0.0  # of methods that never differ
+    changed = difference[difference != 0]
+    if len(changed):
+        p_value = float(scipy.stats.wilcoxon(difference).pvalue)
+        ranks = scipy.stats.rankdata(np.abs(changed))
+        effect_size = float((np.sign(changed) * ranks).sum() / ranks.sum())
+    return Difference(float(difference.mean()), low, high, p_value, len(a), effect_size)
+
+
+def resampled_test(
+    a: np.ndarray, b: np.ndarray, seed: int = 0, test_to_train: float | None = None
+) -> Difference:
+    """Compare two methods over repeated splits of one data set: the corrected resampled t-test.
+
+    Splits share most of their training images, so their differences are not independent and a
+    plain t-test is too sure of itself. C. Nadeau, Y. Bengio, "Inference for the generalization
+    error", Machine Learning 52, 2003: the variance of the mean is s^2 (1/J + n_test/n_train),
+    where n_test/n_train is 1 / (J - 1) by default, as in cross-validation by J folds. Nothing is
+    drawn: `seed` is there for the signature of `paired_test`.
+    """
+    a, b = _check_scores(a, b)
+    values, count = a - b, len(a)
+    ratio = 1 / (count - 1) if test_to_train is None else test_to_train
+    mean, error = float(values.mean()), np.sqrt(values.var(ddof=1) * (1 / count + ratio))
+    if error == 0:
+        return Difference(mean, mean, mean, float(mean == 0), count)
+    reach = float(scipy.stats.t.ppf(0.975, count - 1) * error)
+    p_value = float(2 * scipy.stats.t.sf(abs(mean) / error, count - 1))
+    return Difference(mean, mean - reach, mean + reach, p_value, count)
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Correct a family of p-values for their number (S. Holm's step-down procedure, 1979)."""
+    p_values = np.asarray(p_values, np.float64)
+    order = np.argsort(p_values, kind="stable")
+    stepped = p_values[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return corrected
+
+
+def summarize(
+    table: pd.DataFrame,
+    against: str | None = None,
+    test: Callable[..., Difference] = paired_test,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Average over units, with intervals, and compare each method with one of them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        method, metric, unit, value; and stage, where there is one. A method may lack units.
+    against : str, optional
+        The method that the others are compared with, unit by unit.
+    test : callable
+        `paired_test`: units are independent; `value` gets a bootstrap interval. `resampled_test`:
+        units are repeated splits; `value` gets their standard deviation.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        stage (if any), method, metric, value, then low and high or std, n, and with `against`
+        difference, difference_low, difference_high, p_value. A single unit has a value and no
+        spread: NaN.
+    """
+    keys = [k for k in ("stage", "metric") if k in table]
+    rows = []
+    for key, block in table.groupby(keys, sort=False):
+        values = block.pivot(index="unit", columns="method", values="value")
+        for method in block.method.drop_duplicates():
+            ours = values[method].dropna().to_numpy()
+            row = dict(zip(keys, key, strict=True)) | {"method": method, "value": ours.mean()}
+            several = len(ours) > 1
+            if test is resampled_test:
+                row["std"] = ours.std(ddof=1) if several else np.nan
+            else:
+                ends = bootstrap_interval(ours, seed=seed) if several else (np.nan, np.nan)
+                row["low"], row["high"] = ends
+            row["n"] = len(ours)
+            both = values[[method, against]].dropna() if against not in (None, method) else []
+            if len(both) > 1:
+                gap = test(both[method].to_numpy(), both[against].to_numpy(), seed)
+                row |= {"difference": gap.difference, "difference_low": gap.low}
+                row |= {"difference_high": gap.high, "p_value": gap.p_value}
+            rows.append(row)
+    found = pd.DataFrame(rows)
+    first = [c for c in ("stage", "method", "metric") if c in found]
+    return found[[*first, *(c for c in found if c not in first)]]
+
+
+def verdicts(
+    summary: pd.DataFrame, lower_is_better: Sequence[str] = (), level: float = 0.05
+) -> pd.DataFrame:
+    """Say of each method and metric whether it is better or worse than what it was compared with.
+
+    A difference counts where its test, Holm-corrected over all rows of its stage, rejects at
+    `level`; else it is a tie.
+
+    Returns
+    -------
+    DataFrame
+        stage (if any), method, "better", "worse" or "tie" for each metric, and `verdict`: "beats
+        it" if some metric is better and none worse, "loses" the other way round, "mixed" if both
+        occur, "cannot tell" if all are ties.
+    """
+    compared = summary.dropna(subset="p_value").copy()
+    stage = [c for c in ("stage",) if c in compared]
+    families = compared.groupby(stage or (lambda _: 0)).p_value
+    compared["p_holm"] = families.transform(holm)
+    gain = compared.difference * np.where(compared.metric.isin(lower_is_better), -1, 1)
+    sure = compared.p_holm < level
+    compared["outcome"] = np.select(
+        [sure & (gain > 0), sure & (gain < 0)], ["better", "worse"], "tie"
+    )
+    index = [*stage, "method"]
+    table = compared.pivot(index=index, columns="metric", values="outcome")
+    table = table[list(compared.metric.drop_duplicates())]
+    words = {(True, False): "beats it", (False, True): "loses", (True, True): "mixed"}
+    table["verdict"] = [
+        words.get(("better" in row, "worse" in row), "cannot tell") for row in table.to_numpy()
+    ]
+    return compared[index].drop_duplicates().merge(table.reset_index(), on=index)
