@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-LEAST_SIDE = 64  # pixels: 2x2 cells of a network of stride 32
+LEAST_SIDE = 64  # pixels: a map needs 2x2 cells, and networks have stride 32
 
 
 def as_rgb(image: np.ndarray | Image.Image | str | Path) -> np.ndarray:
@@ -18,14 +18,7 @@ def as_rgb(image: np.ndarray | Image.Image | str | Path) -> np.ndarray:
     A path is read, a Pillow image converted. Arrays: gray (HxW or HxWx1) is repeated over the
     channels; alpha is laid over white; uint16 is divided by 257; float must lie in [0, 1] and is
     multiplied by 255.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not an image or is cut short, or the array is of another shape or type, or
-        holds values out of range.
+    Anything else is a ValueError (a missing file a FileNotFoundError) that says what to do.
     """
     if isinstance(image, str | Path):
         return read_image(image)
@@ -51,14 +44,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read an image file of any format that Pillow reads, as HxWx3 uint8 RGB.
 
     The EXIF orientation is applied, transparency laid over white, CMYK and palettes converted,
-    16-bit gray scaled down to 8 bits.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not an image, or is cut short; the message names it.
+    16-bit gray scaled down to 8 bits. A file that is no image, or is cut short, is named.
     """
     path = Path(path)
     if not path.is_file():
@@ -93,13 +79,7 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def network_size(shape: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """Return the (height, width), multiples of 32, at which a network sees a picture.
-
-    Raises
-    ------
-    ValueError
-        If `long_side` is below 64: a map needs at least 2x2 cells.
-    """
+    """Return the (height, width), multiples of 32, at which a network sees a picture."""
     if long_side < LEAST_SIDE:
         raise ValueError(f"the long side must be {LEAST_SIDE} pixels or more, not {long_side}")
     scale = long_side / max(shape)

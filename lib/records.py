@@ -20,32 +20,19 @@ class Record:
 
 
 class Dataset(Sequence[Record]):
-    """A lazy sequence of records: images are read when indexed, never before.
+    """A lazy sequence of records: images are read when indexed, never before."""
 
-    Attributes
-    ----------
-    name : str
-        As printed on tables and figures.
-    kind : str
-        Where its labels come from ("human fixations", "simulated observers", ...): likewise.
-    names : list of str
-        The record names, in order.
-    fingerprint : str
-        Hex digest of everything that decides the records: the key of every cached result.
-    contents : list of str
-        What each record shows: versions of one photograph share it. The names, by default.
-    """
-
-    name: str
-    kind: str
-    names: list[str]
-    fingerprint: str
+    name: str  # as printed on tables and figures
+    kind: str  # where its labels come from ("human fixations", ...), printed likewise
+    names: list[str]  # the record names, in order
+    fingerprint: str  # digest of everything that decides the records: the key of cached results
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
-    def contents(self) -> list[str]:  # noqa: D102 (stands among the attributes)
+    def contents(self) -> list[str]:
+        """What each record shows: versions of one photograph share it. By default the names."""
         return self.names
 
     @abstractmethod
@@ -69,19 +56,13 @@ class Part(Dataset):
         return self._whole[self._chosen[index]]
 
     @property
-    def contents(self) -> list[str]:  # noqa: D102
+    def contents(self) -> list[str]:  # noqa: D102 (as above)
         whole = self._whole.contents
         return [whole[i] for i in self._chosen]
 
 
 class Subset(Part):
-    """`count` records of a data set, drawn evenly at random; all of them for None or too many.
-
-    Raises
-    ------
-    ValueError
-        If `count` is less than 1.
-    """
+    """`count` records of a data set, drawn evenly at random; all of them for None or too many."""
 
     def __init__(self, dataset: Dataset, count: int | None, seed: int = 0):
         if count is not None and count < 1:

@@ -28,14 +28,9 @@ def krcc(a: np.ndarray, b: np.ndarray) -> float:
     return _correlation(scipy.stats.kendalltau, a, b)
 
 
-def grouped(
-    coefficient: Callable[[np.ndarray, np.ndarray], float],
-    a: np.ndarray,
-    b: np.ndarray,
-    groups: Sequence[object],
-) -> float:
+def grouped(coefficient: Callable, a: Sequence, b: Sequence, groups: Sequence) -> float:
     """Mean of a correlation over groups: KRCC-dagger is `krcc` within each bitrate (III-D)."""
-    a, b, groups = np.asarray(a), np.asarray(b), pd.Series(groups).to_numpy()
+    a, b, groups = (np.asarray(values) for values in (a, b, groups))
     return float(np.mean([coefficient(a[groups == g], b[groups == g]) for g in pd.unique(groups)]))
 
 
@@ -72,20 +67,14 @@ def bootstrap_interval(
     Parameters
     ----------
     values : array (n,), or tuple of arrays (n,)
-        One value a unit; arrays of a tuple are resampled together.
+        One value a unit; arrays of a tuple are resampled together (for `srocc`, say).
     n_boot, level, seed
         Number of resamples, coverage (0 to 1), seed of the resampling.
     statistic : callable
-        From as many lists as `values` has to a number, e.g. `srocc` for a pair.
-
-    Raises
-    ------
-    ValueError
-        If lists differ in length, hold NaN, or have fewer than 2 values.
+        From as many lists as `values` has to a number.
     """
-    samples = _check_scores(*(values if isinstance(values, tuple) else (values,)))
     interval = scipy.stats.bootstrap(
-        samples,
+        _check_scores(*(values if isinstance(values, tuple) else (values,))),
         statistic,
         n_resamples=n_boot,
         batch=256,  # bounds the memory; the resamples do not depend on it
@@ -160,10 +149,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def summarize(
-    table: pd.DataFrame,
-    against: str | None = None,
-    test: Callable[..., Difference] = paired_test,
-    seed: int = 0,
+    table: pd.DataFrame, against: str | None = None, test: Callable = paired_test, seed: int = 0
 ) -> pd.DataFrame:
     """Average over units, with intervals, and compare each method with one of them.
 
@@ -176,8 +162,6 @@ def summarize(
     test : callable
         `paired_test`: units are independent; `value` gets a bootstrap interval. `resampled_test`:
         units are repeated splits; `value` gets their standard deviation.
-    seed : int
-        Of the bootstrap.
 
     Returns
     -------
@@ -193,11 +177,10 @@ def summarize(
         for method in block.method.drop_duplicates():
             ours = values[method].dropna().to_numpy()
             row = dict(zip(keys, key, strict=True)) | {"method": method, "value": ours.mean()}
-            several = len(ours) > 1
             if test is resampled_test:
-                row["std"] = ours.std(ddof=1) if several else np.nan
+                row["std"] = ours.std(ddof=1) if len(ours) > 1 else np.nan
             else:
-                ends = bootstrap_interval(ours, seed=seed) if several else (np.nan, np.nan)
+                ends = bootstrap_interval(ours, seed=seed) if len(ours) > 1 else (np.nan, np.nan)
                 row["low"], row["high"] = ends
             row["n"] = len(ours)
             both = values[[method, against]].dropna() if against not in (None, method) else []
@@ -211,13 +194,10 @@ def summarize(
     return found[[*first, *(c for c in found if c not in first)]]
 
 
-def verdicts(
-    summary: pd.DataFrame, lower_is_better: Sequence[str] = (), level: float = 0.05
-) -> pd.DataFrame:
-    """Say of each method and metric whether it is better or worse than what it was compared with.
+def verdicts(summary: pd.DataFrame, lower_is_better: Sequence[str] = ()) -> pd.DataFrame:
+    """Say of each method and metric of a `summarize` whether it is better, worse, or a tie.
 
-    A difference counts where its test, Holm-corrected over all rows of its stage, rejects at
-    `level`; else it is a tie.
+    A difference counts where its test, Holm-corrected over all rows of its stage, rejects at 0.05.
 
     Returns
     -------
@@ -229,17 +209,13 @@ def verdicts(
     compared = summary.dropna(subset="p_value").copy()
     stage = [c for c in ("stage",) if c in compared]
     families = compared.groupby(stage or (lambda _: 0)).p_value
-    compared["p_holm"] = families.transform(holm)
     gain = compared.difference * np.where(compared.metric.isin(lower_is_better), -1, 1)
-    sure = compared.p_holm < level
-    compared["outcome"] = np.select(
-        [sure & (gain > 0), sure & (gain < 0)], ["better", "worse"], "tie"
-    )
+    sure = families.transform(holm) < 0.05
+    outcome = np.select([sure & (gain > 0), sure & (gain < 0)], ["better", "worse"], "tie")
     index = [*stage, "method"]
-    table = compared.pivot(index=index, columns="metric", values="outcome")
+    table = compared.assign(outcome=outcome).pivot(index=index, columns="metric", values="outcome")
     table = table[list(compared.metric.drop_duplicates())]
     words = {(True, False): "beats it", (False, True): "loses", (True, True): "mixed"}
-    table["verdict"] = [
-        words.get(("better" in row, "worse" in row), "cannot tell") for row in table.to_numpy()
-    ]
+    said = [("better" in row, "worse" in row) for row in table.to_numpy()]
+    table["verdict"] = [words.get(pair, "cannot tell") for pair in said]
     return compared[index].drop_duplicates().merge(table.reset_index(), on=index)

@@ -59,14 +59,8 @@ def weights_fingerprint(model: object) -> str:
 class Store:
     """A folder of arrays that share one computation and differ by item name.
 
-    Parameters
-    ----------
-    kind : str
-        What is stored ("maps", "proxies", ...); the first part of the folder's name.
-    version : int
-        Of the code that decides the values.
-    **parameters
-        Everything else that decides the values; must be JSON-serialisable.
+    `kind` says what is stored ("maps", "proxies", ...), `version` is of the code that decides the
+    values, the parameters are all else that does; they must be JSON-serialisable.
     """
 
     def __init__(self, kind: str, version: int, **parameters: object):
@@ -110,7 +104,7 @@ def run_all(
     Parameters
     ----------
     function : callable
-        Importable and without side effects, so that it may run in another process.
+        Importable, so that it may run in another process.
     tasks : iterable of tuple
         The arguments of each call.
     jobs : int or str
@@ -118,11 +112,6 @@ def run_all(
         scheduler ("tcp://host:8786"), whose workers must see the same code and folders.
     desc, unit : str
         What is being done to what, for the bar.
-
-    Raises
-    ------
-    OSError
-        If no scheduler answers at that address.
     """
     tasks = list(tasks)
     bar = {"total": len(tasks), "desc": desc, "unit": unit}
