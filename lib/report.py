@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from lib.paths import ROOT, figures_dir
 from lib.store import write_atomically
 
 PACKAGES = ("torch", "torchvision", "timm", "grad-cam", "pyiqa", "numpy", "scipy", "pandas")
+PLAIN = (str, int, float, list, dict, type(None))  # what a parameter can be
 
 
 def require(holds: bool, otherwise: str) -> None:
@@ -33,16 +34,10 @@ def paper_table(name: str) -> pd.DataFrame:
 def beside_paper(
     tidy: pd.DataFrame, printed: pd.DataFrame, columns: Mapping[tuple[str, str], str]
 ) -> pd.DataFrame:
-    """Add the column `paper`.
+    """Add the column `paper` to a tidy table.
 
-    Parameters
-    ----------
-    tidy : DataFrame
-        stage, method, metric, ...; a table without stages has the stage "".
-    printed : DataFrame
-        The paper's table, its methods named as ours.
-    columns : mapping
-        From (stage, metric) to the column of `printed` that is the same measure.
+    `printed` is the paper's table, its methods named as ours; `columns` leads from (stage, metric)
+    to its column of the same measure. A table without stages has the stage "".
     """
     values = printed.set_index("method")
     stages = tidy.stage if "stage" in tidy else [""] * len(tidy)
@@ -56,15 +51,8 @@ def beside_paper(
 def wide_table(tidy: pd.DataFrame, lower_is_better: Sequence[str] = ()) -> pd.DataFrame:
     """Turn tidy rows into the paper's layout: a row a method, the paper's value beside ours.
 
-    Best, second and third of a column are bold, underlined and italic, as in the paper.
-
-    Parameters
-    ----------
-    tidy : DataFrame
-        method, metric, value; `std` (over repeats), else `low` and `high`; group and paper, where
-        there are any.
-    lower_is_better : sequence of str
-        Metrics in which the smallest value wins.
+    Best, second and third of a column are bold, underlined and italic, as in the paper. `tidy` has
+    method, metric, value; `std` (over repeats), else `low` and `high`; group and paper, if any.
     """
     index = [c for c in ("group", "method") if c in tidy]
     rows = tidy[index].drop_duplicates().reset_index(drop=True)
@@ -147,12 +135,8 @@ def save_table(
 def save_provenance(result: str, profile: str, names: Mapping, data: Mapping[str, str]) -> None:
     """Add to `provenance.json` what made a result: versions, parameters, fingerprints, commit.
 
-    Parameters
-    ----------
-    names : mapping
-        A notebook's `globals()`; its parameters are the names in capitals.
-    data : mapping
-        Fingerprints of data sets and weights by name.
+    `names` is a notebook's `globals()`, whose parameters are the names in capitals; `data` holds
+    the fingerprints of data sets and weights.
     """
     path = figures_dir(profile) / "provenance.json"
     everything = json.loads(path.read_text()) if path.is_file() else {}
@@ -160,26 +144,16 @@ def save_provenance(result: str, profile: str, names: Mapping, data: Mapping[str
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
-        "parameters": {k: v for k, v in names.items() if k.isupper() and len(k) > 1},
+        "packages": {name: version(name) for name in PACKAGES},
+        "parameters": {k: v for k, v in names.items() if k.isupper() and isinstance(v, PLAIN)},
         "fingerprints": dict(data),
     }
     text = json.dumps(everything, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def _commit() -> str:
-    """Return the last commit that touched code or weights, and whether they were edited since.
-
-    Notebooks and figures hold results: committing those must not change what made them.
-    """
+    """Return the last commit that touched code or weights (results may change), and if edited."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(ROOT), *words, "--", "lib", "profiles", "weights"]
