@@ -1,9 +1,9 @@
 """Where a score comes from: GradCAM [31] and HiResCAM [33], smoothed as pytorch-grad-cam does [44].
 
-The maps are pytorch-grad-cam's; the way there is shorter. The trunk runs without a graph, and the
-gradient is taken from the score down to the explained layer only: for the last feature map, through
-the head alone. The first principal component comes from the Gram matrix of the few places instead
-of a full SVD of the many channels.
+The maps are pytorch-grad-cam's (the tests hold them against it); the way there is shorter, and the
+sign of the principal component is ours to choose. The trunk runs without a graph, and the gradient
+is taken from the score down to the explained layer only. The first principal component comes from
+the Gram matrix of the few places instead of a full SVD of the many channels.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,11 @@ from torch import nn
 VERSION = 1  # of the numbers in the cache
 BRIGHTNESS = (0.9, 1.0, 1.1)  # of the views; with and without mirroring, as in [44]
 PICTURES_PER_PASS = 8  # bounds the memory; the maps are the same
+# From the feature map A and dy/dA, both BxKxhxw, to what is added up over the K channels.
+METHODS = {
+    "hirescam": lambda A, gradient: gradient * A,  # place by place [33]
+    "gradcam": lambda A, gradient: gradient.mean(dim=(2, 3), keepdim=True) * A,  # [31]
+}
 
 
 def extract_cam(
@@ -38,9 +43,8 @@ def extract_cam(
         BxCxHxW, normalised as the model wants it.
     layer : torch.nn.Module
         A part of `model` whose output is a feature map BxKxhxw.
-    method : {"hirescam", "gradcam"}
-        Weight a feature map A place by place with its gradient, or each channel with the
-        gradient's spatial mean.
+    method : str
+        A name of `METHODS`.
     aug_smooth : bool
         Average over six views: mirrored or not, times three brightnesses of the normalised image.
     eigen_smooth : bool
@@ -54,35 +58,21 @@ def extract_cam(
     -------
     numpy.ndarray
         BxHxW float32, each map from 0 to 1 (0 everywhere where nothing speaks for the score).
-
-    Raises
-    ------
-    ValueError
-        For an unknown option, a layer that `model` does not use or that gives no feature map, or
-        a score that is not finite.
     """
-    if method not in ("hirescam", "gradcam"):
-        raise ValueError(f"method must be 'hirescam' or 'gradcam', not {method!r}")
-    if eigen_sign not in ("cam", "lapack"):
-        raise ValueError(f"eigen_sign must be 'cam' or 'lapack', not {eigen_sign!r}")
+    if method not in METHODS or eigen_sign not in ("cam", "lapack"):
+        raise ValueError(
+            f"the CAM must be one of {', '.join(METHODS)} and its sign cam or lapack, not "
+            f"{method!r} and {eigen_sign!r}"
+        )
     mirrorings, factors = ((False, True), BRIGHTNESS) if aug_smooth else ((False,), (1.0,))
-    views = [
-        (images.flip(-1) if mirrored else images) * factor
-        for mirrored in mirrorings
-        for factor in factors
-    ]
+    views = [(images.flip(-1) if m else images) * f for m in mirrorings for f in factors]
     size = (images.shape[-1], images.shape[-2])
     found = []
     for part in torch.cat(views).split(PICTURES_PER_PASS):
-        activations, gradients = _activations_and_gradients(model, part, layer)
-        if method == "gradcam":
-            gradients = gradients.mean(dim=(2, 3), keepdim=True)
-        weighted = gradients * activations  # (B, K, h, w)
+        weighted = METHODS[method](*_activations_and_gradients(model, part, layer))  # (B, K, h, w)
         maps = _first_component(weighted, eigen_sign) if eigen_smooth else weighted.sum(dim=1)
-        maps = maps.clamp(min=0).cpu().numpy()
-        found += [enlarge(m, size) for m in maps]
-    maps = np.stack(found)
-    maps = maps.reshape(len(mirrorings), len(factors), len(images), *maps.shape[1:])
+        found += [enlarge(m, size) for m in maps.clamp(min=0).cpu().numpy()]
+    maps = np.stack(found).reshape(len(mirrorings), len(factors), len(images), *size[::-1])
     if aug_smooth:
         maps[1] = maps[1, ..., ::-1]
     return maps.mean(axis=(0, 1), dtype=np.float32)
@@ -125,10 +115,7 @@ def _activations_and_gradients(
         with _starting_at(layer) as kept, torch.enable_grad():
             scores = model(images)
             if not kept:
-                raise ValueError(
-                    f"the model does not run through the layer {type(layer).__name__}; choose one "
-                    "of its own modules"
-                )
+                raise ValueError(f"the model does not use the layer {type(layer).__name__}")
             if not torch.isfinite(scores).all():
                 raise ValueError("the model's score is not finite; check its weights and its input")
             (gradients,) = torch.autograd.grad(scores.sum(), kept[-1])

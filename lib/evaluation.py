@@ -1,7 +1,6 @@
-"""What maps are worth: metrics, map transforms, intervals, paired tests, and plain verdicts.
+"""Table I: metrics of every map, as extracted and after the map transforms of [45].
 
-Transforms and centre priors are fitted on other images than those they are judged on, and every
-comparison is paired by image.
+Transforms and centre priors are fitted on other images than those they are judged on.
 """
 
 from collections.abc import Sequence
@@ -10,16 +9,15 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from lib import maps
-from lib.maps import GaussianPrior, resize_map
+from lib.maps import GaussianPrior, average_prior, resize_map
 from lib.metrics import score_map
-from lib.records import Dataset
+from lib.records import Dataset, folds_of
 from lib.sources import Source, extract
 from lib.store import run_all
 from lib.transforms import MapTransform
 
-PRIOR_GRID = (60, 80)  # rows, columns at which densities are averaged; images may differ in size
 RAW, TRANSFORMED = "as extracted", "after the map transforms of [45]"
+PRIOR_GRID = (60, 80)  # rows, columns at which densities are averaged; images may differ in size
 
 
 def _priors(gaussian: GaussianPrior, average: np.ndarray, shape: tuple[int, int]) -> dict:
@@ -37,8 +35,7 @@ def _score_record(
 ) -> list[tuple[str, str, str, str, float]]:
     """Return (method, stage, image, metric, value) of every map of one held-out image."""
     record = dataset[index]
-    shape = record.image.shape[:2]
-    priors = _priors(gaussian, average, shape)
+    priors = _priors(gaussian, average, record.image.shape[:2])
     rows = []
     for method, saliency_map in (priors | extracted).items():
         saliency_map = saliency_map.astype(np.float32)
@@ -55,7 +52,7 @@ def evaluate(
     folds: int = 5,
     seed: int = 0,
     fit_images: int = 200,
-    jobs: int = 1,
+    jobs: int | str = 1,
 ) -> tuple[pd.DataFrame, dict[str, list[MapTransform]]]:
     """Score every source, and the centre priors, before and after the map transforms of [45].
 
@@ -65,13 +62,11 @@ def evaluate(
     Returns
     -------
     (DataFrame, dict)
-        Columns group, method, stage, image, metric, value: one row a value; and the transforms
+        group, method, stage, unit (the image), metric, value: one row a value; and the transforms
         of each method, a fold each.
     """
-    if not 2 <= folds <= len(dataset):
-        raise ValueError(f"folds must be between 2 and the {len(dataset)} images, not {folds}")
+    fold = folds_of(len(dataset), folds, seed)
     extracted = {s.method: extract(s, dataset) for s in sources}
-    fold = np.random.default_rng(seed).permutation(np.arange(len(dataset)) % folds)
     transforms: dict[str, list[MapTransform]] = {}
     tasks = []
     for k in tqdm(range(folds), desc="fitting transforms", unit="fold"):
@@ -79,11 +74,11 @@ def evaluate(
         chosen = np.sort(others[:fit_images])
         densities = [dataset[i].density for i in chosen]
         gaussian = GaussianPrior.fit(densities)
-        average = maps.average_prior([resize_map(d, PRIOR_GRID) for d in densities])
+        average = average_prior(resize_map(d, PRIOR_GRID) for d in densities)
         priors = [_priors(gaussian, average, d.shape) for d in densities]
-        centers = [p["CenterPrior"] for p in priors]
         examples = {m: [p[m] for p in priors] for m in priors[0]}
         examples |= {m: [found[i] for i in chosen] for m, found in extracted.items()}
+        centers = examples["CenterPrior"]
         fitted = {m: MapTransform.fit(e, densities, centers) for m, e in examples.items()}
         for method, transform in fitted.items():
             transforms.setdefault(method, []).append(transform)
@@ -92,9 +87,8 @@ def evaluate(
             for i in np.flatnonzero(fold == k)
         ]
     scored = run_all(_score_record, tasks, jobs, f"scoring on {dataset.name}", "image")
-    columns = ["method", "stage", "image", "metric", "value"]
+    columns = ["method", "stage", "unit", "metric", "value"]
     table = pd.DataFrame([row for rows in scored for row in rows], columns=columns)
     groups = {"CenterPrior": "Dummy", "Average density": "Dummy"}
-    groups |= {s.method: s.group for s in sources}
-    table.insert(0, "group", table.method.map(groups))
+    table.insert(0, "group", table.method.map(groups | {s.method: s.group for s in sources}))
     return table, transforms

@@ -69,3 +69,10 @@ class Subset(Part):
             raise ValueError(f"at least 1 image is needed, not {count}; None takes all of them")
         order = np.random.default_rng(seed).permutation(len(dataset))
         super().__init__(dataset, np.sort(order[:count]))
+
+
+def folds_of(count: int, folds: int, seed: int) -> np.ndarray:
+    """Return the fold (0 ... folds-1) of each of `count` images, drawn evenly at random."""
+    if not 2 <= folds <= count:
+        raise ValueError(f"folds must be between 2 and the {count} images, not {folds}")
+    return np.random.default_rng(seed).permutation(np.arange(count) % folds)

@@ -24,22 +24,13 @@ VERSION = 1  # of the numbers in the cache
 
 @dataclass(frozen=True)
 class Source:
-    """A way to get a saliency map.
+    """A way to get a saliency map."""
 
-    Attributes
-    ----------
-    group, method : str
-        As they stand in the table.
-    compute : callable
-        From a list of same-sized records to BxHxW maps, at any resolution.
-    key : str
-        Everything that decides the maps: weights, parameters, the version of the code.
-    """
-
-    group: str
-    method: str
+    group: str  # as it stands in the table
+    method: str  # likewise
+    # from a list of same-sized records to BxhxW maps, at any resolution
     compute: Callable[[Sequence[Record]], np.ndarray]
-    key: str
+    key: str  # everything that decides the maps: weights, parameters, the version of the code
 
 
 def network_input(records: Sequence[Record], long_side: int) -> np.ndarray:
@@ -64,31 +55,21 @@ def cam_source(
 
     Parameters
     ----------
-    method : str
-        The row's name.
-    model : Baseline
-        A trained IQA model.
-    kind : {"hirescam", "gradcam"}
-        Which CAM.
     layer, layer_name : torch.nn.Module, str
         The layer whose feature map is explained (None: the last one) and its name for the cache.
-    aug_smooth, eigen_smooth : bool
-        Average over six views; keep the first principal component.
-    eigen_sign : {"cam", "lapack"}
-        Which way that component points; see `lib.cam.extract_cam`.
     long_side : int
         Input resolution, pixels.
+    kind, aug_smooth, eigen_smooth, eigen_sign
+        See `lib.cam.extract_cam`.
     """
-    target = model.backbone.bn2 if layer is None and hasattr(model.backbone, "bn2") else layer
-    if target is None:  # ResNets have no layer after the last stage
-        target = model.backbone.layer4
+    options = (kind, aug_smooth, eigen_smooth, eigen_sign)
 
     def compute(records: Sequence[Record]) -> np.ndarray:
         with torch.no_grad():
             x = model.normalize(network_input(records, long_side))
-        return cam.extract_cam(model, x, target, kind, aug_smooth, eigen_smooth, eigen_sign)
+        return cam.extract_cam(model, x, model.last_layer if layer is None else layer, *options)
 
-    decided = [cam.VERSION, kind, layer_name, aug_smooth, eigen_smooth, eigen_sign, long_side]
+    decided = [cam.VERSION, *options, layer_name, long_side]
     key = fingerprint([weights_fingerprint(model), *decided])
     return Source(group, method, compute, key)
 
@@ -106,16 +87,6 @@ def energy_source(method: str, model: Baseline, group: str, long_side: int = 384
 
     key = fingerprint([weights_fingerprint(model), cam.VERSION, "energy", long_side])
     return Source(group, method, compute, key)
-
-
-def image_source(group: str, method: str, function: Callable[[np.ndarray], np.ndarray]) -> Source:
-    """Wrap a function from a picture (HxWx3 uint8) to its map (HxW)."""
-    return Source(
-        group,
-        method,
-        lambda records: np.stack([function(r.image) for r in records]),
-        function.__name__,
-    )
 
 
 def extract(
@@ -154,7 +125,7 @@ def extract(
     return found
 
 
-def predictor_source(dataset: Dataset, readout_path: object, folds: int, seed: int) -> Source:
+def predictor_source(dataset: Dataset, folds: int, seed: int) -> Source:
     """Predict with the project's saliency predictor, never on an image that it learned from.
 
     On OSIE, its training set, each map comes from a read-out trained without that image; on any
@@ -165,42 +136,9 @@ def predictor_source(dataset: Dataset, readout_path: object, folds: int, seed: i
         densities = saliency.cross_validate(dataset, folds, seed)
         by_name = dict(zip(dataset.names, densities, strict=True))
         key = fingerprint(["cross-validated", folds, seed, *dataset.names])
-        return Source(
-            group,
-            f"{method}, cross-validated",
-            lambda records: np.stack([by_name[r.name] for r in records]),
-            key,
-        )
-    readout = saliency.load_readout(readout_path)
+        method = f"{method}, cross-validated"
+        return Source(group, method, lambda rs: np.stack([by_name[r.name] for r in rs]), key)
+    readout = saliency.load_readout()
     predictor = saliency.SaliencyPredictor(readout)
-    return Source(
-        group,
-        method,
-        lambda records: np.stack([predictor(r.image) for r in records]),
-        weights_fingerprint(readout),
-    )
-
-
-def ablation_sources(model: Baseline, long_side: int) -> list[Source]:
-    """One change at a time from the paper's choice: CAM method, layer, smoothing and its sign."""
-    blocks = model.backbone.blocks
-    layers = {"stride 32, 320 channels": blocks[6], "stride 16, 112 channels": blocks[4]}
-    layers["stride 8, 40 channels"] = blocks[2]
-    made = [
-        cam_source("HiResCAM, last layer, both", model, "the paper's choice", long_side=long_side)
-    ]
-    made += [cam_source("GradCAM", model, "method", kind="gradcam", long_side=long_side)]
-    made += [
-        cam_source(title, model, "layer", layer=layer, layer_name=title, long_side=long_side)
-        for title, layer in layers.items()
-    ]
-    smoothings = {
-        "none": {"aug_smooth": False, "eigen_smooth": False},
-        "six views": {"eigen_smooth": False},
-        "component": {"aug_smooth": False},
-        "both, sign as LAPACK gives it": {"eigen_sign": "lapack"},
-    }
-    return made + [
-        cam_source(title, model, "smoothing", **options, long_side=long_side)
-        for title, options in smoothings.items()
-    ]
+    key = weights_fingerprint(readout)
+    return Source(group, method, lambda rs: np.stack([predictor(r.image) for r in rs]), key)
