@@ -3,8 +3,12 @@
 from pathlib import Path
 
 from lib.models.baseline import Baseline, load_baseline
-from lib.models.dual import DualTask
 from lib.paths import cache_dir, weights_dir
+
+DUAL_TASK = "gradcam-loss-lite0"  # the network behind `load("dual-task")`
+# name -> long side, pixels, at which `predict` reads a picture: what it was trained at
+SHIPPED = {"baseline-lite0": 384, "baseline-lite1": 384, "sal-loss-lite0": 256, DUAL_TASK: 256}
+REMADE = {"control-synthetic": 384}  # `make train` makes it
 
 
 def weights_path(name: str) -> Path:
@@ -13,30 +17,25 @@ def weights_path(name: str) -> Path:
     return shipped if shipped.is_file() else cache_dir() / "weights" / f"{name}.safetensors"
 
 
-DUAL_TASK = "gradcam-loss-lite0"  # the network behind `load("dual-task")`
-
-
-def load(name: str) -> Baseline | DualTask:
-    """Load one of the project's models.
-
-    Parameters
-    ----------
-    name : str
-        `baseline-lite0`, `baseline-lite1`, `sal-loss-lite0`, `gradcam-loss-lite0` (shipped), or
-        any network that `make train` has made. Or `dual-task`: from a picture, HxWx3 uint8, to its
-        score and its saliency.
+def load(name: str) -> Baseline:
+    """Load one of the project's networks: `network.predict(picture)` gives score and saliency.
 
     Raises
     ------
+    ValueError
+        For an unknown name.
     FileNotFoundError
-        If there are no such weights; the message holds the command that makes them.
+        If the weights are not there; the message holds the command that makes them.
     """
-    if name == "dual-task":
-        return DualTask(load(DUAL_TASK))
+    name = DUAL_TASK if name == "dual-task" else name
+    if name not in (known := SHIPPED | REMADE):
+        raise ValueError(f"there is no model {name!r}; choose one of {', '.join(known)}")
     path = weights_path(name)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no weights of {name!r} (about 7 MB): `make train MODEL={name}` makes them from "
-            "people's data (see `make data PROFILE=open`)"
+            f"no weights of {name!r} at {path}; `make train MODEL={name}` makes them from people's "
+            "data (see `make data PROFILE=open`)"
         )
-    return load_baseline(path)
+    network = load_baseline(path)
+    network.long_side = known[name]
+    return network

@@ -27,26 +27,9 @@ BACKBONES = {
 def create_backbone(name: str, weights: str = "imagenet", seed: int = 0) -> nn.Module:
     """Build a convolutional trunk whose `forward_features` gives the last feature map.
 
-    Parameters
-    ----------
-    name : str
-        A key of `BACKBONES`.
-    weights : {"imagenet", "random"}
-        Trained on ImageNet, or initialised at random.
-    seed : int
-        Seed of the random initialisation (the global generator is left as it was).
-
-    Returns
-    -------
-    torch.nn.Module
-        A timm model without classifier; `num_features` channels, stride 32.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name or kind of weights.
-    FileNotFoundError
-        If the weights can't be had; the message says from where and how.
+    Returns a timm model without classifier, `num_features` channels, stride 32; trained on
+    ImageNet, or initialised at random from `seed` (the global generator is left as it was).
+    Weights that can't be had are a FileNotFoundError that says from where and how.
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}; choose one of {sorted(BACKBONES)}")

@@ -14,6 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from lib.images import as_rgb, network_size, resize_image
+from lib.maps import normalize_sum, resize_map
 from lib.models.backbones import create_backbone, torch_seed
 from lib.store import write_atomically
 
@@ -21,19 +23,13 @@ from lib.store import write_atomically
 class Baseline(nn.Module):
     """Predict the quality of an image, ``score(features(x))``, and explain it by a map.
 
-    Parameters
-    ----------
-    backbone : str
-        A name of `lib.models.backbones.BACKBONES`.
-    weights : {"imagenet", "random"}
-        How the trunk starts; the head always starts at random.
-    hidden : int
-        Width of the head's one hidden layer.
-    seed : int
-        Seed of everything that starts at random.
+    `backbone` is a name of `lib.models.backbones.BACKBONES`, `weights` says how the trunk starts
+    ("imagenet" or "random"), `hidden` is the width of the head's one hidden layer, `seed` is of
+    everything that starts at random: the head always does.
     """
 
     kind = "Baseline"
+    long_side = 384  # pixels, at which `predict` reads a picture
 
     def __init__(
         self,
@@ -58,6 +54,11 @@ class Baseline(nn.Module):
         """Turn BxHxWx3 uint8 into the Bx3xHxW float that the backbone was trained on."""
         pixels = torch.as_tensor(images, device=self.mean.device).float() / 255
         return ((pixels - self.mean) / self.std).permute(0, 3, 1, 2)
+
+    @property
+    def last_layer(self) -> nn.Module:
+        """The layer whose output is A."""
+        return getattr(self.backbone, "bn2", None) or self.backbone.layer4  # a ResNet ends there
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Last feature map A: Bx3xHxW to BxCx(H/32)x(W/32)."""
@@ -98,6 +99,18 @@ class Baseline(nn.Module):
         """Quality of normalised images: Bx3xHxW to (B,)."""
         return self.score(self.features(x))
 
+    @torch.inference_mode()
+    def predict(self, picture: object) -> tuple[float, np.ndarray]:
+        """Judge a picture and say where people look in it, in one pass.
+
+        Takes whatever `lib.images.as_rgb` takes, at any size. Returns the quality (higher is
+        better) and the saliency, a density HxW float32 that sums to 1.
+        """
+        image = as_rgb(picture)
+        small = resize_image(image, *network_size(image.shape[:2], self.long_side))
+        score, saliency = self.both(self.normalize(small[None]))
+        return score.item(), normalize_sum(resize_map(saliency[0].cpu().numpy(), image.shape[:2]))
+
 
 class _Rectify(torch.autograd.Function):
     """ReLU whose gradient also reaches cells below zero, where the loss asks for more there.
@@ -120,10 +133,7 @@ class _Rectify(torch.autograd.Function):
 
 
 class SalLoss(Baseline):
-    """Baseline-Sal-Loss: a 1x1 convolution and a sigmoid read saliency off the last feature map.
-
-    Parameters are those of `Baseline`.
-    """
+    """Baseline-Sal-Loss: a 1x1 convolution and a sigmoid read saliency off the last feature map."""
 
     kind = "Sal-Loss"
 
@@ -157,13 +167,7 @@ def save(model: Baseline, path: Path, **about: str) -> None:
 
 
 def load_baseline(path: Path) -> Baseline:
-    """Read a model of any of `KINDS` that `save` wrote; computing is in single precision.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file is missing, or is not such a model.
-    """
+    """Read a model of any of `KINDS` that `save` wrote; computing is in single precision."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no model at {path}; `make train` trains the project's models")

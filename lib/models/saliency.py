@@ -24,10 +24,12 @@ from tqdm.auto import tqdm
 from lib.images import network_size, resize_image
 from lib.maps import normalize_sum, resize_map
 from lib.models.backbones import create_backbone, torch_seed
-from lib.records import Dataset
+from lib.paths import weights_dir
+from lib.records import Dataset, folds_of
 from lib.store import Store, write_atomically
 
 VERSION = 1  # of the numbers in the cache
+NAME = "saliency-lite0"  # the read-out that ships
 TRUNK = "efficientnet_lite0"
 LONG_SIDE = 512  # pixels; the read-out's grid is one sixteenth of it
 STRIDES = (8, 16, 32, 32)  # of the four feature maps that the read-out sees
@@ -36,15 +38,7 @@ EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 16, 2e-3, 1e-2
 
 
 class ReadOut(nn.Module):
-    """Four feature maps to log-density on the stride-16 grid.
-
-    Parameters
-    ----------
-    width : int
-        Channels of the mixing layers.
-    seed : int
-        Seed of the initial weights.
-    """
+    """Four feature maps to log-density on the stride-16 grid; `width` channels are mixed."""
 
     def __init__(self, width: int = 64, seed: int = 0):
         super().__init__()
@@ -95,13 +89,7 @@ def trunk_features(images: np.ndarray) -> list[torch.Tensor]:
 
 
 class SaliencyPredictor:
-    """Predict where people look.
-
-    Parameters
-    ----------
-    readout : ReadOut
-        A trained read-out (`load_readout`).
-    """
+    """Predict where people look, by a trained read-out."""
 
     def __init__(self, readout: ReadOut):
         self.readout = readout.eval()
@@ -116,10 +104,7 @@ class SaliencyPredictor:
 def predict_grid(readouts: Sequence[ReadOut], image: np.ndarray) -> np.ndarray:
     """Predict one image by several read-outs that share the trunk's one pass.
 
-    Returns
-    -------
-    numpy.ndarray
-        RxHxW float32 on the stride-16 grid, a read-out each; mirrored views averaged.
+    Returns RxHxW float32 on the stride-16 grid, a read-out each; mirrored views averaged.
     """
     small = resize_image(image, *network_size(image.shape[:2], LONG_SIDE))
     features = trunk_features(np.stack([small, small[:, ::-1]]))
@@ -134,18 +119,13 @@ def save_readout(readout: ReadOut, path: Path, **about: str) -> None:
     write_atomically(path, lambda temporary: save_tensors(state, temporary, metadata=metadata))
 
 
-def load_readout(path: Path) -> ReadOut:
-    """Read what `save_readout` wrote.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If the file is missing, or is not a read-out.
-    """
-    if not Path(path).is_file():
+def load_readout(path: Path | None = None) -> ReadOut:
+    """Read what `save_readout` wrote; by default the read-out that ships."""
+    path = path or weights_dir() / f"{NAME}.safetensors"
+    if not path.is_file():
         raise FileNotFoundError(
             f"no saliency predictor at {path} (0.5 MB, part of the repository); restore it with "
-            "`git checkout -- weights`, or retrain it: `make train MODEL=saliency-lite0`"
+            f"`git checkout -- weights`, or retrain it: `make train MODEL={NAME}`"
         )
     readout = ReadOut()
     try:
@@ -214,11 +194,6 @@ def fit_readout(
     return readout.eval()
 
 
-def folds_of(count: int, folds: int, seed: int) -> np.ndarray:
-    """Return the fold (0 ... folds-1) of each of `count` images, drawn evenly at random."""
-    return np.random.default_rng(seed).permutation(np.arange(count) % folds)
-
-
 def train_on(dataset: Dataset, seed: int = 0) -> ReadOut:
     """Train a read-out on every image of a data set."""
     features, densities = _features_of(dataset)
@@ -227,20 +202,16 @@ def train_on(dataset: Dataset, seed: int = 0) -> ReadOut:
 
 def fold_readouts(dataset: Dataset, folds: int = 5, seed: int = 0) -> list[ReadOut]:
     """Train a read-out for each fold of `folds_of`, on every image outside it; memoised."""
-    store = _fold_store("fold-readouts", dataset, folds, seed)
-    fold = folds_of(len(dataset), folds, seed)
-    found = [store.get(f"fold {k}") for k in range(folds)]
-    if any(weights is None for weights in found):
-        features, densities = _features_of(dataset)
-        for k in range(folds):
-            if found[k] is None:
-                others, desc = np.flatnonzero(fold != k), f"fold {k + 1}/{folds}"
-                readout = fit_readout(features, densities, others, seed, desc)
-                weights = nn.utils.parameters_to_vector(readout.parameters()).detach().numpy()
-                found[k] = store.put(f"fold {k}", weights)
-    readouts = []
-    for weights in found:
+    key = {"data": dataset.fingerprint, "names": dataset.names, "folds": folds, "seed": seed}
+    store = Store("fold-readouts", VERSION, **key)
+    fold, whole, readouts = folds_of(len(dataset), folds, seed), None, []
+    for k in range(folds):
         readout = ReadOut().eval()
+        if (weights := store.get(f"fold {k}")) is None:
+            whole = whole or _features_of(dataset)
+            trained = fit_readout(*whole, np.flatnonzero(fold != k), seed, f"fold {k + 1}/{folds}")
+            weights = nn.utils.parameters_to_vector(trained.parameters()).detach().numpy()
+            store.put(f"fold {k}", weights)
         nn.utils.vector_to_parameters(torch.from_numpy(weights), readout.parameters())
         readouts.append(readout)
     return readouts
@@ -249,27 +220,18 @@ def fold_readouts(dataset: Dataset, folds: int = 5, seed: int = 0) -> list[ReadO
 def cross_validate(dataset: Dataset, folds: int = 5, seed: int = 0) -> np.ndarray:
     """Predict every image by a read-out that was trained without it; memoised.
 
-    Returns
-    -------
-    numpy.ndarray
-        NxHxW float32 densities on the stride-16 grid (32x24 for OSIE), each summing to 1.
+    Returns NxHxW float32 densities on the stride-16 grid (32x24 for OSIE), each summing to 1.
     """
-    store = _fold_store("cross-validated", dataset, folds, seed)
-    fold = folds_of(len(dataset), folds, seed)
-    held_out = {f"fold {k}": np.flatnonzero(fold == k) for k in range(folds)}
-    found = {name: store.get(name) for name in held_out}
-    if any(part is None for part in found.values()):
-        readouts = fold_readouts(dataset, folds, seed)
-        features, _ = _features_of(dataset)
-        for readout, (name, chosen) in zip(readouts, held_out.items(), strict=True):
-            found[name] = store.put(name, _predict(readout, features, chosen))
-    predicted = np.concatenate(list(found.values()))
-    return predicted[np.argsort(np.concatenate(list(held_out.values())))]
-
-
-def _fold_store(kind: str, dataset: Dataset, folds: int, seed: int) -> Store:
     key = {"data": dataset.fingerprint, "names": dataset.names, "folds": folds, "seed": seed}
-    return Store(kind, VERSION, **key)
+    store = Store("cross-validated", VERSION, **key)
+    if (predicted := store.get("all")) is None:
+        readouts = fold_readouts(dataset, folds, seed)
+        features, densities = _features_of(dataset)
+        fold, predicted = folds_of(len(dataset), folds, seed), np.empty_like(densities)
+        for k, readout in enumerate(readouts):
+            predicted[fold == k] = _predict(readout, features, np.flatnonzero(fold == k))
+        store.put("all", predicted)
+    return predicted
 
 
 @torch.inference_mode()
