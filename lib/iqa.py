@@ -1,58 +1,89 @@
-"""All 25 metrics of Table III, and more, under one call: `metric(name).score(...)`.
+"""All 25 metrics of Table III, and more: `metric(name)(images, reference, saliency)`.
 
-Most are pyiqa's [50], at the pictures' own resolution and as pyiqa sets them up. Ours here are the
-full-reference metrics weighted by saliency (Section III-D). Each takes a metric's own map and
-replaces its average over pixels by one weighted by the saliency map, normalised to sum 1; where
-the metric's map is smaller or cropped, so is the saliency map (its average over each pixel's
-area). With a constant map every one of them is the plain metric again.
+Most are pyiqa's [50], at the pictures' own resolution and as pyiqa sets them up. Ours are EW-PSNR
+and EW-SSIM [9]: each takes a metric's own map and replaces its average over pixels by one weighted
+by the saliency map, normalised to sum 1. With a constant map each is the plain metric again.
+Checkpoints from outside are read as numbers only; nothing in them is run.
 """
 
+import os
+import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+
+os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # pyiqa asks torch for the opposite
+os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "3")  # seconds to find out that there is no network
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from lib.maps import check_maps
-from lib.models import weights_path, zoo
+from lib import models
+from lib.maps import check_map
 from lib.models.backbones import best_device
+from lib.models.baseline import Baseline
 from lib.store import fingerprint, weights_fingerprint
+
+# Beside tensors, training may leave its last loss in a checkpoint: a NumPy number.
+_numbers = [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
+_scalar = np.float64(0).__reduce__()[0]
+torch.serialization.add_safe_globals(
+    [*_numbers, *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core"))]
+)
 
 NSS_BASED, FULL_REFERENCE, NO_REFERENCE = "NSS based", "FR", "NR"  # the groups of Table III
 BEYOND = "beyond the paper"
+# From images BxHxWx3, reference HxWx3 or None, saliency HxW or None to (B,) float64; all checked.
+Score = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], np.ndarray]
 
-# From image HxWx3, reference HxWx3 or None, saliency HxW or None to a number; all are checked.
-Score = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], float]
-# From metric, image and reference 1x3xHxW (0 to 1) and saliency 1x1xHxW to (1,).
-Weighted = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric ready to score."""
+
+    name: str  # as printed in Table III
+    score: Score
+    sign: int  # 1 where higher is better, else -1
+    key: str  # everything that decides the scores; for caches
+    reads: tuple[str, ...] = ()  # of "reference" and "saliency"
+    network: Baseline | None = None  # where a GradCAM can be had of it
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        images: np.ndarray,
+        reference: np.ndarray | None = None,
+        saliency: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Score pictures BxHxWx3 uint8, in the metric's own unit and direction: (B,) float64.
+
+        `reference` is HxWx3 uint8, for a full-reference metric; `saliency` HxW, finite,
+        non-negative, not all zero, of any sum, for one that uses saliency.
+        """
+        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+            raise ValueError(f"images must be BxHxWx3 uint8, not {images.shape} {images.dtype}")
+        if "reference" in self.reads and np.shape(reference) != images.shape[1:]:
+            raise ValueError(
+                f"{self.name} needs a reference of {images.shape[1:]}, not {np.shape(reference)}"
+            )
+        if "saliency" in self.reads:
+            saliency = check_map(saliency, "saliency")
+            if saliency.shape != images.shape[1:3] or not saliency.any():
+                raise ValueError(
+                    f"{self.name} needs a saliency map of {images.shape[1:3]}, not zero everywhere"
+                )
+        return np.asarray(self.score(images, reference, saliency), np.float64).reshape(len(images))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the registry: what is known of a metric before it is opened.
-
-    Attributes
-    ----------
-    group : str
-        The paper's group in Table III, or "beyond the paper".
-    open : callable
-        Loads it: returns its score, whether lower is better, and its key.
-    full_reference, uses_saliency : bool
-        Whether `score` reads the reference, and the saliency map. (VSI computes a saliency of its
-        own and reads none; SGDNet-Output, Sal-Loss and GradCAM-Loss saw saliency only when they
-        were trained.)
-    weights : str
-        "none", "shipped", or what must be downloaded.
-    """
+    """One row of the registry: what is known of a metric before it is opened."""
 
     group: str
-    open: Callable[[], tuple[Score, bool, str]]
-    full_reference: bool = False
-    uses_saliency: bool = False
-    weights: str = "none"
+    open: Callable[[str], Metric]  # from its name
+    reads: tuple[str, ...] = ()  # of "reference" and "saliency"; VSI finds a saliency of its own
+    weights: str = "none"  # "none", "shipped", or what must be downloaded
 
     @property
     def needs_download(self) -> bool:
@@ -60,371 +91,155 @@ class Entry:
         return self.weights.startswith("download")
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric ready to score.
-
-    Attributes
-    ----------
-    name : str
-        As printed in Table III.
-    group, full_reference, uses_saliency, weights
-        As in `Entry`.
-    lower_better : bool
-        The direction of the scores.
-    key : str
-        Everything that decides the scores; for caches.
-    """
-
-    name: str
-    group: str
-    full_reference: bool
-    uses_saliency: bool
-    lower_better: bool
-    weights: str
-    key: str
-    _score: Score
-
-    @torch.inference_mode()
-    def score(
-        self,
-        images: np.ndarray,
-        reference: np.ndarray | None = None,
-        saliency: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Score pictures of one size, such as the twelve versions of one reference.
-
-        Parameters
-        ----------
-        images : array
-            BxHxWx3 uint8.
-        reference : array, optional
-            HxWx3 uint8; for a full-reference metric.
-        saliency : array, optional
-            HxW, finite, non-negative, not all zero, any sum; for one that uses saliency.
-
-        Returns
-        -------
-        array, (B,) float64
-            In the metric's own unit and direction. A picture's score does not depend on the
-            others beside it.
-
-        Raises
-        ------
-        ValueError
-            If something that the metric reads is missing, of another size, or no valid map.
-        """
-        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-            raise ValueError(f"images must be BxHxWx3 uint8, not {images.shape} {images.dtype}")
-        if self.full_reference:
-            if reference is None:
-                raise ValueError(f"{self.name} needs the reference")
-            if reference.shape != images.shape[1:] or reference.dtype != np.uint8:
-                raise ValueError(
-                    f"reference is {reference.shape} {reference.dtype}, the images are "
-                    f"{images.shape[1:]} uint8; they must be alike"
-                )
-        if self.uses_saliency:
-            if saliency is None:
-                raise ValueError(f"{self.name} needs the saliency map")
-            saliency = check_maps(saliency, "saliency")
-            if saliency.shape != images.shape[1:3]:
-                raise ValueError(
-                    f"saliency is {saliency.shape}, the images are {images.shape[1:3]}; resize it"
-                )
-            if not saliency.any():
-                raise ValueError("saliency is zero everywhere; there is nothing to weight by")
-        # One at a time: in a batch float32 sums differ (VIF by 4e-6, BRISQUE by 7e-5), and at
-        # this size of picture it gains no time and takes memory.
-        return np.array([self._score(image, reference, saliency) for image in images])
-
-
+@lru_cache(maxsize=64)
 def metric(name: str) -> Metric:
-    """Load a metric by its name in Table III, or another name of `REGISTRY`.
+    """Load a metric, once a process: a name of `REGISTRY`, one of our networks, or pyiqa's.
 
-    Raises
-    ------
-    KeyError
-        If the registry has no such metric.
-    FileNotFoundError, ConnectionError
-        If its weights are neither on this machine nor within reach; the message holds the command
-        that gets them.
-    pickle.UnpicklingError
-        If a file of weights is damaged or holds anything but numbers.
+    Weights that are not here nor within reach are an OSError, damaged ones an UnpicklingError; the
+    message says the mend.
     """
-    if name not in REGISTRY:
-        raise KeyError(f"no metric {name!r}; there are {', '.join(REGISTRY)}")
-    entry = REGISTRY[name]
-    score, lower_better, key = entry.open()
-    known = {field: value for field, value in vars(entry).items() if field != "open"}
-    return Metric(name=name, lower_better=lower_better, key=key, _score=score, **known)
+    if name in REGISTRY:
+        return REGISTRY[name].open(name)
+    if name in models.SHIPPED | models.REMADE:
+        return _own(name, name)
+    import pyiqa  # takes seconds to import, and only here is it needed
+
+    if name not in (others := pyiqa.list_models(metric_mode="NR")):
+        known = [*REGISTRY, *models.SHIPPED, *others]
+        raise KeyError(f"no metric {name!r}; there are {', '.join(known)}")
+    return _pyiqa(name, name)
 
 
-def metrics(names: Iterable[str]) -> tuple[list[Metric], dict[str, str]]:
-    """Load what can be had; the rest is named with its reason, never dropped in silence.
+def available(names: Iterable[str]) -> tuple[list[Metric], dict[str, str]]:
+    """Load what can be had; the rest is named with its reason, never dropped in silence."""
+    found, missing = [], {}
+    for name in names:
+        try:
+            found.append(metric(name))
+        except (OSError, pickle.UnpicklingError, NotImplementedError) as error:
+            missing[name] = str(error).splitlines()[0]
+    return found, missing
 
-    Returns
-    -------
-    (list of Metric, dict)
-        The metrics, and the reason for each name that is missing.
-    """
-    return zoo.found_and_missing(metric, names)
 
-
-# The metrics weighted by saliency.
+# -- the metrics weighted by saliency ----------------------------------------------------------
 
 
 def weighted_mean(maps: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
-    """Average maps over pixels, weighted by saliency: BxCxhxw and 1x1xHxW to BxC float64."""
-    return (maps * _weights(saliency, maps.shape[-2:])).sum(dim=(-2, -1))
+    """Average maps BxCxHxW over pixels, weighted by saliency HxW: BxC float64."""
+    return (maps * (saliency / saliency.sum())).sum(dim=(-2, -1))
 
 
-def _weights(saliency: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Average saliency over the area of each of hxw pixels; normalise to sum 1."""
-    weights = F.adaptive_avg_pool2d(saliency, shape)
-    if not weights.any():
-        raise ValueError("saliency is zero wherever this metric looks (it leaves out a border)")
-    return weights / weights.sum()
-
-
-def _cropped(saliency: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Keep the centre hxw: what a filter without padding leaves."""
-    top, left = ((old - new) // 2 for old, new in zip(saliency.shape[-2:], shape, strict=True))
-    return saliency[..., top : top + shape[0], left : left + shape[1]]
-
-
-def ew_psnr(
-    psnr: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor
-) -> torch.Tensor:
-    """EW-PSNR [9]: PSNR with the squared error of RGB averaged by saliency; dB."""
+def ew_psnr(x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
+    """EW-PSNR [9]: PSNR with the squared error of RGB (0 to 1) averaged by saliency; (B,) dB."""
     error = weighted_mean((x - y).double().square(), saliency).mean(dim=1)
     return -10 * torch.log10(error + 1e-8)  # pyiqa's constant: 80 dB for identical pictures
 
 
-def ew_ssim(
-    ssim: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor
-) -> torch.Tensor:
-    """EW-SSIM [9]: the SSIM map of luma, averaged by saliency.
+def ew_ssim(x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
+    """EW-SSIM [9]: the SSIM map of luma, averaged by saliency: (B,).
 
     The map ends half a window, 5 pixels, inside the frame, and the saliency map is cut to it.
     """
     from pyiqa.archs import ssim_arch
     from pyiqa.archs.func_util import preprocess_rgb
 
-    x, y = (preprocess_rgb(image, True, ssim.net.data_range).double() for image in (x, y))
-    ssim_map = ssim_arch.ssim(x, y, get_ssim_map=True, data_range=ssim.net.data_range)
-    return weighted_mean(ssim_map, _cropped(saliency, ssim_map.shape[-2:])).squeeze(1)
+    x, y = (preprocess_rgb(image, True, 255).double() for image in (x, y))
+    ssim_map = ssim_arch.ssim(x, y.expand_as(x), get_ssim_map=True, data_range=255)
+    return weighted_mean(ssim_map, saliency[5:-5, 5:-5]).squeeze(1)
 
 
-def ew_vif(
-    vif: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor
-) -> torch.Tensor:
-    """EW-VIF: information that reached the eye over that of the reference, block by block.
-
-    Each block of 3x3 coefficients counts by the saliency of its place, in the numerator and the
-    denominator alike. In each subband the weights have mean 1, so that the balance of the scales
-    is VIF's.
-    """
-    from pyiqa.archs.vif_arch import SteerablePyramidSpace
-    from pyiqa.utils.color_util import to_y_channel
-
-    net = vif.net
-    x, y = (
-        SteerablePyramidSpace(to_y_channel(image, 255), net.level, net.ori, net.channels)[::-1]
-        for image in (x, y)
-    )
-    gains, noises = net.vifsub_est_M(y, x)
-    variances, eigenvalues, _ = net.refparams_vecgsm(y)
-    seen = available = 0
-    for subband, gain, noise, variance, eigenvalue in zip(
-        net.subbands, gains, noises, variances, eigenvalues, strict=True
-    ):
-        blocks = [net.M * side for side in gain.shape[-2:]]  # the subband without its odd edge
-        weights = F.adaptive_avg_pool2d(saliency, y[subband - 1].shape[-2:])
-        weights = F.avg_pool2d(weights[..., : blocks[0], : blocks[1]], net.M)
-        # As VIF does: leave out the blocks that the window of estimation reaches past the frame.
-        border = int(np.ceil(2 ** np.ceil((subband - 1) / 6) / 2 / net.M))
-        gain, noise, variance, weights = (
-            each[..., border : each.shape[-2] - border, border : each.shape[-1] - border]
-            for each in (gain, noise, variance, weights)
-        )
-        weights = _weights(weights, weights.shape[-2:]) * weights.numel()
-        signal = variance.unsqueeze(-1) * eigenvalue[:, :, None, None]  # (B, 1, h, w, M M)
-        through = torch.log2(
-            1 + gain.square().unsqueeze(-1) * signal / (noise + net.sigma_nsq).unsqueeze(-1)
-        )
-        source = torch.log2(1 + signal / net.sigma_nsq)
-        seen = seen + (through.sum(dim=-1) * weights).sum(dim=(1, 2, 3))
-        available = available + (source.sum(dim=-1) * weights).sum(dim=(1, 2, 3))
-    return seen / (available + 1e-12)
+# -- how each metric is opened -----------------------------------------------------------------
 
 
-def ew_fsim(
-    fsim: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor
-) -> torch.Tensor:
-    """EW-FSIM: FSIMc pools its map by phase congruency; here by that times saliency.
-
-    FSIM works on pictures averaged down to about 256 pixels on the short side, and so is the map.
-    """
-    from pyiqa.archs import fsim_arch
-    from pyiqa.archs.func_util import gradient_map, scharr_filter, similarity_map
-    from pyiqa.utils.color_util import rgb2yiq
-
-    factor = max(1, round(min(x.shape[-2:]) / 256))
-    x, y = (rgb2yiq(F.avg_pool2d(255 * image, factor)) for image in (x, y))
-    kernels = torch.stack([scharr_filter(), scharr_filter().transpose(-1, -2)])
-    congruency = [fsim_arch._phase_congruency(image[:, :1]) for image in (x, y)]
-    gradients = [gradient_map(image[:, :1], kernels) for image in (x, y)]
-    chroma = similarity_map(x[:, 1:], y[:, 1:], 200).prod(dim=1, keepdim=True)
-    # The constants are the paper's of FSIM, as are pyiqa's.
-    similarity = similarity_map(*congruency, 0.85) * similarity_map(*gradients, 160)
-    similarity = similarity * chroma.abs() ** 0.03
-    importance = torch.maximum(*congruency).double()
-    saliency = F.avg_pool2d(saliency, factor)
-    pooled = weighted_mean(similarity * importance, saliency) / weighted_mean(importance, saliency)
-    return pooled.squeeze(1)
+def pixels(images: np.ndarray) -> torch.Tensor:
+    """Turn BxHxWx3 uint8 into what pyiqa's metrics take: Bx3xHxW float32 in [0, 1]."""
+    channels_first = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    return channels_first.to(best_device()).float() / 255
 
 
-def ew_gmsd(
-    gmsd: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor
-) -> torch.Tensor:
-    """EW-GMSD: GMSD is the deviation of its map over pixels; here the deviation by saliency.
-
-    The square root of the weighted mean of squares about the weighted mean, times n / (n - 1),
-    as GMSD counts it for n pixels.
-    """
-    from pyiqa.utils.color_util import to_y_channel
-
-    x, y = (F.avg_pool2d(to_y_channel(image, 255), 2) for image in (x, y))
-    prewitt = torch.tensor([[1.0, 0, -1]] * 3, device=x.device) / 3
-    kernels = torch.stack([prewitt, prewitt.T])[:, None]
-    gradients = [
-        (F.conv2d(image, kernels, padding=1).square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
-        for image in (x, y)
-    ]
-    quality = (2 * gradients[0] * gradients[1] + 170) / (
-        gradients[0].square() + gradients[1].square() + 170
-    )  # 170 is GMSD's constant
-    # An odd last row or column has no place in the halved map.
-    saliency = F.avg_pool2d(saliency, 2)
-    mean = weighted_mean(quality, saliency)[..., None, None]
-    count = quality[0].numel()
-    variance = weighted_mean((quality - mean).square(), saliency) * count / (count - 1)
-    return variance.sqrt().squeeze(1)
-
-
-def ew_lpips(
-    lpips: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor
-) -> torch.Tensor:
-    """EW-LPIPS: the map of each layer's distances is averaged by saliency, then added."""
-    from pyiqa.archs.lpips_arch import normalize_tensor
-
-    net = lpips.net
-    layers = [net.net(net.scaling_layer(2 * image - 1)) for image in (x, y)]
-    distances = [
-        weight((normalize_tensor(a) - normalize_tensor(b)).square())
-        for weight, a, b in zip(net.lins, *layers, strict=True)
-    ]
-    return torch.stack([weighted_mean(each, saliency) for each in distances]).sum(dim=(0, 2))
-
-
-def ew_dists(
-    dists: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor
-) -> torch.Tensor:
-    """EW-DISTS: the means, variances and covariances of each layer's features, by saliency."""
-    net = dists.net
-    alphas, betas = (
-        torch.split((each / (net.alpha.sum() + net.beta.sum())).flatten(), net.chns)
-        for each in (net.alpha, net.beta)
-    )
-    similarity = 0
-    for alpha, beta, a, b in zip(
-        alphas, betas, net.forward_once(x), net.forward_once(y), strict=True
-    ):
-        weights = _weights(saliency, a.shape[-2:]).float()  # float64 would double the memory
-
-        def mean(maps: torch.Tensor, weights: torch.Tensor = weights) -> torch.Tensor:
-            return (maps * weights).sum(dim=(-2, -1), keepdim=True)
-
-        mean_a, mean_b = mean(a), mean(b)
-        variance_a, variance_b = mean((a - mean_a).square()), mean((b - mean_b).square())
-        covariance = mean((a - mean_a) * (b - mean_b))
-        # 1e-6 is DISTS' constant, in both.
-        texture = (2 * mean_a * mean_b + 1e-6) / (mean_a.square() + mean_b.square() + 1e-6)
-        structure = (2 * covariance + 1e-6) / (variance_a + variance_b + 1e-6)
-        terms = alpha * texture.flatten(1) + beta * structure.flatten(1)
-        similarity = similarity + terms.sum(dim=1)
-    return 1 - similarity
-
-
-# How each metric is opened.
-
-
-def _from_pyiqa(name: str) -> tuple[Score, bool, str]:
-    network = zoo.open_pyiqa(name)
-
-    def score(image: np.ndarray, reference: np.ndarray | None, _: object) -> float:
-        inputs = [image, reference] if network.metric_mode == "FR" else [image]
-        return network(*(zoo.pixels(each[None]) for each in inputs)).item()
-
-    return score, network.lower_better, zoo.pyiqa_key(name, network)
-
-
-def _weighted(name: str, pool: Weighted) -> tuple[Score, bool, str]:
-    network = zoo.open_pyiqa(name)
-
-    def score(image: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> float:
-        pair = [zoo.pixels(each[None]) for each in (image, reference)]
+def _ew(pool: Callable, name: str) -> Metric:
+    def score(images: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> np.ndarray:
         weights = torch.from_numpy(saliency.astype(np.float64)).to(best_device())
-        return pool(network, *pair, weights[None, None]).item()
+        return pool(pixels(images), pixels(reference[None]), weights).cpu().numpy()
 
-    key = fingerprint([pool.__name__, zoo.pyiqa_key(name, network)])
-    return score, network.lower_better, key
+    import pyiqa
+
+    return Metric(name, score, 1, fingerprint([name, pyiqa.__version__]), ("reference", "saliency"))
 
 
-def _brisque() -> tuple[Score, bool, str]:
+def _pyiqa(architecture: str, name: str) -> Metric:
+    """Build one of pyiqa's metrics with its weights."""
+    import pyiqa
+
+    if architecture in ("ahiq", "paq2piq") and not hasattr(torch.ops.torchvision, "roi_pool"):
+        raise NotImplementedError(f"{name} needs torchvision's operators, which do not load here")
+    try:
+        network = pyiqa.create_metric(architecture, device=best_device())
+    except pickle.UnpicklingError as error:
+        raise pickle.UnpicklingError(
+            f"the checkpoint of {name} is damaged or holds more than numbers; nothing in it was "
+            "run: delete it and download it again"
+        ) from error
+    except (OSError, RuntimeError) as error:  # urllib's, requests' and the hub's are OSErrors
+        raise ConnectionError(
+            f"the weights of {name} are not on this machine and could not be downloaded ("
+            f'{type(error).__name__}); run once where there is network: python -c "from lib import '
+            f"iqa; iqa.metric('{name}')\""
+        ) from error
+    # CLIP-IQA keeps CLIP in a list, out of its own state.
+    parts = map(weights_fingerprint, [network.net, *getattr(network.net, "clip_model", [])])
+    reads = ("reference",) if network.metric_mode == "FR" else ()
+
+    def score(images: np.ndarray, reference: np.ndarray | None, _: object) -> np.ndarray:
+        inputs = [pixels(images)]
+        inputs += [pixels(reference[None]).expand_as(inputs[0])] if reads else []
+        return network(*inputs).double().cpu().numpy()
+
+    key = fingerprint(["pyiqa", pyiqa.__version__, architecture, *parts])
+    return Metric(name, score, -1 if network.lower_better else 1, key, reads)
+
+
+def _brisque(name: str) -> Metric:
     """Open pyiqa's BRISQUE with the support vectors of its authors' release, shipped here."""
     import pyiqa
     from pyiqa.archs.brisque_arch import brisque
-    from pyiqa.default_model_configs import DEFAULT_CONFIGS
 
-    path = weights_path("brisque")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing (about 115 kB); `git checkout weights` has it")
+    path = models.weights_path("brisque")
     svm = {name: tensor.to(best_device()) for name, tensor in load_file(path).items()}
-
-    def score(image: np.ndarray, *_: object) -> float:
-        return brisque(zoo.pixels(image[None]), **svm).item()
-
     key = fingerprint(["brisque", pyiqa.__version__, path.read_bytes()])
-    return score, DEFAULT_CONFIGS["brisque"]["lower_better"], key
+    return Metric(name, lambda images, *_: brisque(pixels(images), **svm).cpu().numpy(), -1, key)
 
 
-def _own(name: str) -> tuple[Score, bool, str]:
-    scorer = zoo.scorer(name)
-    return lambda image, *_: scorer.score(image[None]).item(), False, scorer.key
+def _own(weights: str, name: str) -> Metric:
+    network = models.load(weights).to(best_device())
+
+    def score(images: np.ndarray, *_: object) -> np.ndarray:
+        return network(network.normalize(images)).double().cpu().numpy()
+
+    return Metric(name, score, 1, weights_fingerprint(network), network=network)
 
 
-def _sgdnet(variant: str) -> tuple[Score, bool, str]:
+def _sgdnet(variant: str, name: str) -> Metric:
     from lib.models import sgdnet
 
-    network = sgdnet.load_sgdnet(variant).to(best_device())
+    network = sgdnet.load(variant).to(best_device())
     key = fingerprint(["sgdnet", variant, weights_fingerprint(network)])
-    return lambda image, *_: network.score(image[None]).item(), False, key
+    return Metric(name, lambda images, *_: network.score(images).cpu().numpy(), 1, key)
 
 
 def _full(group: str, name: str, weights: str = "none") -> Entry:
-    return Entry(group, partial(_from_pyiqa, name), full_reference=True, weights=weights)
+    return Entry(group, partial(_pyiqa, name), ("reference",), weights)
 
 
 def _none(group: str, name: str, weights: str = "none") -> Entry:
-    return Entry(group, partial(_from_pyiqa, name), weights=weights)
+    return Entry(group, partial(_pyiqa, name), (), weights)
 
 
-def _ew(group: str, name: str, pool: Weighted, weights: str = "none") -> Entry:
-    return Entry(group, partial(_weighted, name, pool), True, True, weights)
+def _ours(weights: str) -> Entry:
+    return Entry(NO_REFERENCE, partial(_own, weights), weights="shipped")
 
 
+BOTH, BY_HAND = ("reference", "saliency"), "download by hand, ~110 MB"
 # The order is Table III's. Sizes count the ImageNet trunk that pyiqa fetches beside the metric.
 REGISTRY: dict[str, Entry] = {
     "MS-SSIM": _full(NSS_BASED, "ms_ssim"),
@@ -432,8 +247,8 @@ REGISTRY: dict[str, Entry] = {
     "PSNR": _full(NSS_BASED, "psnr"),
     "SSIM": _full(NSS_BASED, "ssim"),
     "VIF": _full(NSS_BASED, "vif"),
-    "EW-SSIM": _ew(NSS_BASED, "ssim", ew_ssim),
-    "EW-PSNR": _ew(NSS_BASED, "psnr", ew_psnr),
+    "EW-SSIM": Entry(NSS_BASED, partial(_ew, ew_ssim), BOTH),
+    "EW-PSNR": Entry(NSS_BASED, partial(_ew, ew_psnr), BOTH),
     "AHIQ": _full(FULL_REFERENCE, "ahiq", "download, ~560 MB"),
     "LPIPS": _full(FULL_REFERENCE, "lpips", "download, ~245 MB"),
     "PieAPP": _full(FULL_REFERENCE, "pieapp", "download, ~275 MB"),
@@ -442,29 +257,18 @@ REGISTRY: dict[str, Entry] = {
     "MANIQA": _none(NO_REFERENCE, "maniqa", "download, ~890 MB"),
     "TReS": _none(NO_REFERENCE, "tres", "download, ~715 MB"),
     "HyperIQA": _none(NO_REFERENCE, "hyperiqa", "download, ~210 MB"),
-    "SGDNet-None": Entry(
-        NO_REFERENCE, partial(_sgdnet, "none"), weights="download by hand, ~110 MB"
-    ),
+    "SGDNet-None": Entry(NO_REFERENCE, partial(_sgdnet, "none"), (), BY_HAND),
     "PaQ2PiQ": _none(NO_REFERENCE, "paq2piq", "download, ~95 MB"),
-    "SGDNet-Output": Entry(
-        NO_REFERENCE, partial(_sgdnet, "output"), weights="download by hand, ~110 MB"
-    ),
-    "Baseline-GradCAM-Loss": Entry(
-        NO_REFERENCE, partial(_own, "gradcam-loss-lite0"), weights="shipped"
-    ),
+    "SGDNet-Output": Entry(NO_REFERENCE, partial(_sgdnet, "output"), (), BY_HAND),
+    "Baseline-GradCAM-Loss": _ours("gradcam-loss-lite0"),
     "CLIP-IQA+": _none(NO_REFERENCE, "clipiqa+", "download, ~256 MB"),
-    "Baseline": Entry(NO_REFERENCE, partial(_own, "baseline-lite0"), weights="shipped"),
+    "Baseline": _ours("baseline-lite0"),
     "TOPIQ-NR": _none(NO_REFERENCE, "topiq_nr", "download, ~285 MB"),
-    "Baseline-Sal-Loss": Entry(NO_REFERENCE, partial(_own, "sal-loss-lite0"), weights="shipped"),
+    "Baseline-Sal-Loss": _ours("sal-loss-lite0"),
     "MUSIQ": _none(NO_REFERENCE, "musiq", "download, ~110 MB"),
     "DBCNN": _none(NO_REFERENCE, "dbcnn", "download, ~620 MB"),
     "FSIM": _full(BEYOND, "fsim"),
     "GMSD": _full(BEYOND, "gmsd"),
     "VSI": _full(BEYOND, "vsi"),
     "PIQE": _none(BEYOND, "piqe"),
-    "EW-VIF": _ew(BEYOND, "vif", ew_vif),
-    "EW-FSIM": _ew(BEYOND, "fsim", ew_fsim),
-    "EW-GMSD": _ew(BEYOND, "gmsd", ew_gmsd),
-    "EW-LPIPS": _ew(BEYOND, "lpips", ew_lpips, "download, ~245 MB"),
-    "EW-DISTS": _ew(BEYOND, "dists", ew_dists, "download, ~555 MB"),
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import cam, codec, data, masking, stats, training
+from lib import cam, codec, data, losses, masking, stats, training, x264
 from lib.maps import GaussianPrior
 from lib.metrics import score_map
 from lib.models.baseline import Baseline, SalLoss
@@ -86,20 +86,21 @@ def _masking(records):
         found[f"masking/ranks {name}"] = ranks[::4, ::4]
         masks = [masking.mask(ranks, p, s) for s in ("MoRF", "LeRF") for p in (0.25, 0.6)]
         found[f"masking/masks {name}"] = np.packbits(np.stack(masks))
-        for fill in ("black", "mean", "blur"):
+        for kind in ("black", "mean", "blur"):
             image = record.image[::4, ::4]
-            filled = masking.Filler(image, fill)(masks[0])
+            filled = masking.fill(image, masks[0], kind)
             digest = hashlib.sha256(filled.tobytes()).digest()
-            found[f"masking/{fill} {name}"] = np.frombuffer(digest, np.uint8)
+            found[f"masking/{kind} {name}"] = np.frombuffer(digest, np.uint8)
     return found
 
 
 def _codec(records):
     found = {}
     for record in records[:2]:
-        coder = codec.Codec(record.image, record.density)
+        aq = codec.aq_offsets(x264.planes(x264.to_frame(record.image)))
+        saliency = codec.macroblock_map(record.density)
         for preset in ("p132", "p220", "p310"):
-            offsets = coder.offsets(preset)
+            offsets = codec.solve_offsets(saliency, aq, codec.PRESETS[preset])
             found[f"codec/k {preset} {record.name}"] = np.array([offsets.k_up, offsets.k_down])
             found[f"codec/grid {preset} {record.name}"] = offsets.grid
     return found
@@ -109,8 +110,8 @@ def _training(records):
     images = np.concatenate([network_input([r], SIDE)[:, :96, :96] for r in records] * 3)[:8]
     maps = np.random.default_rng(0).random((8, 6, 6)).astype(np.float32)
     scores = np.linspace(0.1, 0.9, 8)
-    recipe = training.Recipe(epochs=1, batch_size=4, image_size=96, crop_size=64)
-    weighted = training.Recipe(
+    recipe = losses.Recipe(epochs=1, batch_size=4, image_size=96, crop_size=64)
+    weighted = losses.Recipe(
         epochs=1, batch_size=4, image_size=96, crop_size=64, saliency_weight=0.3
     )
     found = {}

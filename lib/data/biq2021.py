@@ -10,30 +10,24 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.data.download import Source
 from lib.images import read_image
 from lib.records import Dataset, Record
 from lib.store import fingerprint
 
 CSV = {"train": "Train (Images and MOS).csv", "test": "Test (Images and MOS).csv"}
+COMMIT = "62c7b40c036b68ee280626409699aa5c1a37fe57"
+SOURCE = Source(
+    url=f"https://codeload.github.com/nisarahmedrana/BIQ2021/zip/{COMMIT}",
+    about="400 MB",
+    limit_mb=1000,
+    files={name: name for name in ("Images/", *CSV.values())},
+    manifest="biq2021.sha256",
+)
 
 
 class BIQ2021(Dataset):
-    """The photographs of one official split that are on disk.
-
-    Parameters
-    ----------
-    root : Path
-        Folder with `Images/` and the two CSV files.
-    split : {"train", "test"}
-        The official split.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder, a CSV file or every image is missing.
-    ValueError
-        If a CSV file lacks its columns, repeats an image, or has a score outside [0, 1].
-    """
+    """The photographs of one official split ("train" or "test") that are on disk."""
 
     kind = "human MOS (30 laboratory observers)"
 
@@ -83,6 +77,6 @@ def _read_scores(path: Path) -> pd.Series:
     return scores
 
 
-def open(root: Path, **options: object) -> BIQ2021:
-    """Open BIQ2021 in the folder `root`."""
-    return BIQ2021(root, **options)
+def open(root: Path, split: str = "train") -> BIQ2021:
+    """Open one split of BIQ2021 in the folder `root`."""
+    return BIQ2021(root, split)

@@ -10,33 +10,32 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from lib.data.download import Source
 from lib.images import read_image, resize_image
 from lib.maps import fixation_density
 from lib.records import Dataset, Record
 from lib.store import fingerprint
 
 PIXELS_PER_DEGREE = 24.0
+COMMIT = "4a467890fcb40a2fec04cdded552760942bac7a4"
+SOURCE = Source(
+    url=f"https://codeload.github.com/NUS-VIP/predicting-human-gaze-beyond-pixels/zip/{COMMIT}",
+    about="80 MB or more",
+    limit_mb=200,
+    files={
+        "data/stimuli/": "stimuli/",
+        "data/eye/fixations.mat": "fixations.mat",
+        "LICENSE": "LICENSE",
+    },
+    manifest="osie.sha256",
+)
 
 
 class OSIE(Dataset):
     """All images with the fixations of all viewers.
 
-    Parameters
-    ----------
-    root : Path
-        Folder with `stimuli/` and `fixations.mat`.
-    sigma : float
-        Width of the density's Gaussian, pixels of the 800x600 image.
-    long_side : int, optional
-        Width to which records are reduced, image, fixations and density alike; by default they
-        stay as they are.
-
-    Raises
-    ------
-    FileNotFoundError
-        If `fixations.mat` or a stimulus is missing.
-    ValueError
-        If `fixations.mat` is not what the authors published.
+    `sigma` is the width of the density's Gaussian, pixels of the 800x600 image; with `long_side`,
+    records are reduced to that width, image, fixations and density alike.
     """
 
     name = "OSIE"
@@ -90,6 +89,6 @@ def _read_fixations(mat: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def open(root: Path, **options: object) -> OSIE:
+def open(root: Path, **options: float) -> OSIE:
     """Open OSIE in the folder `root`."""
     return OSIE(root, **options)

@@ -1,46 +1,126 @@
-"""The sample photographs under graded distortions, with a pseudo-MOS that metrics give them."""
+"""The sample photographs under graded distortions, with a pseudo-MOS that metrics give them.
 
+A pseudo-MOS is a stand-in: it says what metrics think, not people. It serves to show training and
+masking on something small, and to train the control of notebook 01 that never saw a human score.
+"""
+
+import io
+from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
+import torch
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from scipy.stats import rankdata
 
-from lib import distortions
 from lib.data.sample_saliency import PHOTOGRAPHS, _shrink, photograph
+from lib.images import resize_image
 from lib.records import Dataset, Record
 from lib.store import fingerprint
 
 PSEUDO_MOS = Path(__file__).with_name("sample_pseudo_mos.csv")
 QUALITY_SIDE = 384  # long side, pixels
+# From hardly visible to bad; each list has one entry a level.
+STRENGTHS = {
+    "jpeg": (60, 30, 15, 7),  # quality
+    "webp": (50, 25, 10, 2),  # quality
+    "h264": (30, 35, 40, 46),  # constant quantiser of libx264
+    "blur": (0.8, 1.6, 3.2, 6.0),  # sigma, pixels
+    "noise": (6, 14, 28, 50),  # standard deviation, gray levels
+    "rescale": (1.5, 2.2, 3.5, 6.0),  # down by this factor, and up again
+}
+KINDS = tuple(STRENGTHS)
+LEVELS = 4
+METRICS = ("fsim", "vif", "gmsd")  # pyiqa's, of those that need no weights
+
+
+def distort(image: np.ndarray, kind: str, level: int, seed: int = 0) -> np.ndarray:
+    """Distort HxWx3 uint8; `level`: 0 (hardly visible) to 3 (bad); `seed` is the noise's."""
+    strength = STRENGTHS[kind][level]
+    height, width = image.shape[:2]
+    if kind in ("jpeg", "webp"):
+        return _through_file(image, kind, int(strength))
+    if kind == "h264":
+        return _through_h264(image, int(strength))
+    if kind == "blur":
+        return gaussian_filter(image, (strength, strength, 0), mode="reflect")
+    if kind == "noise":
+        noise = np.random.default_rng(seed).normal(0, strength, image.shape)
+        return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+    small = resize_image(image, max(1, round(height / strength)), max(1, round(width / strength)))
+    return resize_image(small, height, width)
+
+
+def _through_file(image: np.ndarray, kind: str, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind.upper(), quality=quality)
+    return np.array(Image.open(buffer).convert("RGB"))
+
+
+def _through_h264(image: np.ndarray, qp: int) -> np.ndarray:
+    """Code and decode one intra picture; odd sides are padded, as 4:2:0 halves the chroma."""
+    height, width = image.shape[:2]
+    even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height = even.shape[1], even.shape[0]
+    encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
+    encoder.thread_count = 1  # the same bytes on any machine
+    encoder.options = {"qp": str(qp), "preset": "medium"}
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    decoder = av.CodecContext.create("h264", "r")
+    frames = [f for packet in packets for f in decoder.decode(packet)] + decoder.decode(None)
+    return frames[0].to_ndarray(format="rgb24")[:height, :width]
+
+
+@lru_cache(maxsize=1)
+def _metrics() -> tuple[torch.nn.Module, ...]:
+    import pyiqa  # takes seconds to import, and only this function needs it
+
+    return tuple(pyiqa.create_metric(name, device="cpu") for name in METRICS)
+
+
+@torch.inference_mode()
+def full_reference_scores(reference: np.ndarray, distorted: np.ndarray) -> np.ndarray:
+    """Judge versions NxHxWx3 of one picture by `METRICS`: NxM float64, higher is better."""
+    pictures = torch.from_numpy(np.ascontiguousarray(distorted)).permute(0, 3, 1, 2).float() / 255
+    pristine = torch.from_numpy(np.ascontiguousarray(reference)).permute(2, 0, 1).float() / 255
+    pristine = pristine.expand(len(pictures), -1, -1, -1)
+    columns = [
+        (-1 if metric.lower_better else 1) * metric(pictures, pristine).flatten().double().numpy()
+        for metric in _metrics()
+    ]
+    return np.stack(columns, axis=1)
+
+
+def mean_rank(scores: np.ndarray) -> np.ndarray:
+    """Average the ranks that several metrics give: NxM, higher is better, to (N,) from 0 to 1."""
+    return ((rankdata(scores, axis=0) - 1) / (len(scores) - 1)).mean(axis=1)
 
 
 class SampleQuality(Dataset):
-    """The photographs, pristine and under every distortion and level, with their pseudo-MOS.
-
-    Raises
-    ------
-    ValueError
-        If the table of pseudo-MOS does not hold the images that this code makes.
-    """
+    """The photographs, pristine and under every distortion and level, with their pseudo-MOS."""
 
     name = "sample"
-    kind = f"pseudo-MOS: mean rank of {', '.join(m.upper() for m in distortions.METRICS)}"
+    kind = f"pseudo-MOS: mean rank of {', '.join(m.upper() for m in METRICS)}"
 
     def __init__(self) -> None:
         self._made = {"pristine " + n: (n, None, 0) for n in PHOTOGRAPHS}
         self._made |= {
             f"{kind} {level} {name}": (name, kind, level)
             for name in PHOTOGRAPHS
-            for kind in distortions.KINDS
-            for level in range(distortions.LEVELS)
+            for kind in KINDS
+            for level in range(LEVELS)
         }
         self.names = list(self._made)
         self.scores = pd.read_csv(PSEUDO_MOS, index_col="name").pseudo_mos
         if list(self.scores.index) != self.names:
-            raise ValueError(f"{PSEUDO_MOS} is out of date; remake it: python -m lib.data.sample")
-        self.fingerprint = fingerprint(
-            ["sample-quality", distortions.STRENGTHS, PSEUDO_MOS.read_bytes()]
-        )
+            raise ValueError(f"{PSEUDO_MOS} is out of date; remake it: python -m tests.pseudo_mos")
+        self.fingerprint = fingerprint(["sample-quality", STRENGTHS, PSEUDO_MOS.read_bytes()])
 
     @property
     def contents(self) -> list[str]:  # noqa: D102 (see Dataset)
@@ -57,26 +137,7 @@ def distorted(name: str, kind: str | None, level: int) -> np.ndarray:
     image = _shrink(photograph(name), QUALITY_SIDE)
     if kind is None:
         return image
-    return distortions.distort(image, kind, level, seed=list(PHOTOGRAPHS).index(name))
-
-
-def pseudo_mos() -> pd.Series:
-    """Compute the pseudo-MOS of the whole quality half: name to value from 0 to 1."""
-    pristine, names, scores = [], [], []
-    for name in PHOTOGRAPHS:
-        reference = distorted(name, None, 0)
-        versions = [(k, v) for k in distortions.KINDS for v in range(distortions.LEVELS)]
-        pictures = np.stack([reference, *(distorted(name, k, v) for k, v in versions)])
-        pristine.append(f"pristine {name}")
-        names += [f"pristine {name}", *(f"{k} {v} {name}" for k, v in versions)]
-        scores.append(distortions.full_reference_scores(reference, pictures))
-    table = pd.Series(distortions.mean_rank(np.concatenate(scores)), index=names, name="pseudo_mos")
-    return table.reindex([*pristine, *(n for n in names if n not in set(pristine))])
-
-
-if __name__ == "__main__":
-    pseudo_mos().round(6).to_csv(PSEUDO_MOS, index_label="name")
-    print(f"wrote {PSEUDO_MOS}")
+    return distort(image, kind, level, seed=list(PHOTOGRAPHS).index(name))
 
 
 def open(_: Path) -> SampleQuality:

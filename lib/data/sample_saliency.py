@@ -36,13 +36,7 @@ DEGREES_WIDE = 33  # a photograph is this many degrees of visual angle wide, as 
 
 @lru_cache(maxsize=len(PHOTOGRAPHS))
 def photograph(name: str) -> np.ndarray:
-    """Read one of the eight photographs: HxWx3 uint8, at most 640 pixels on the long side.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the package does not ship it (any more).
-    """
+    """Read one of the eight photographs: HxWx3 uint8, at most 640 pixels on the long side."""
     package, file = PHOTOGRAPHS[name]
     path = Path(str(files(package))) / file
     if not path.is_file():
@@ -70,12 +64,8 @@ class SampleSaliency(Dataset):
     Each fixation falls, by the shares given, in a region (chosen by weight; a Gaussian with half
     the region's radii), near the centre (a Gaussian a fifth of the frame wide), or anywhere.
 
-    Parameters
-    ----------
-    share_regions, share_center : float
-        Shares of the mixture; the rest is uniform.
-    seed : int
-        Seed; each photograph draws from its own generator.
+    `share_regions` and `share_center` are shares of the mixture, the rest is uniform. Each
+    photograph draws from its own generator.
     """
 
     name = "sample"
