@@ -183,9 +183,8 @@ def masked_scores(
             if any(missing):
                 records = records or list(part)
                 maps = extract(source, part, progress=False)
-                for one, saliency_map, found, cells in zip(
-                    records, maps, known, missing, strict=True
-                ):
+                work = zip(records, maps, known, missing, strict=True)
+                for one, found_map, found, cells in work:
                     if cells:
                         found |= _score(metric, one.image, found_map, cells, source, long_side)
                         _write(store, one.name, found)
