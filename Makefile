@@ -33,6 +33,12 @@ export DATA_DIR
 endif
 FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
+# glibc hands large feature maps back to the kernel after every layer; where page faults are dear
+# (virtual machines, containers) that takes most of a forward pass. Other C libraries ignore these.
+export MALLOC_MMAP_MAX_ := 0
+export MALLOC_TRIM_THRESHOLD_ := 2147483647
+export MALLOC_TOP_PAD_ := 67108864
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
 .DELETE_ON_ERROR:
@@ -43,7 +49,7 @@ help: ## print this
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  %-11s%s\n", $$1, $$2 }'
 	@echo
-	@echo '  PROFILE    one set of notebook parameters, profiles/PROFILE.yaml (now: $(PROFILE))'
+	@echo '  PROFILE    sample, or one set of parameters, profiles/PROFILE.yaml (now: $(PROFILE))'
 	@echo '  NB         one notebook by its number; all of them without it'
 	@echo '  JOBS       worker processes (default: the notebooks decide)'
 	@echo '  DATA_DIR   where the data sets are (default: data/)'
@@ -52,8 +58,8 @@ help: ## print this
 
 setup: $(INSTALLED) ## create .venv from the lock, or bring it up to date
 
-data: $(INSTALLED) ## download what PROFILE needs (resumes, checks sums)
-	@$(PY) -m lib.data.download --profile $(PROFILE)
+data: $(INSTALLED) ## say which data sets PROFILE needs and fetch what is missing
+	@$(PY) -m lib data --profile $(PROFILE)
 
 reproduce: check-notebooks $(EXECUTED) ## run the notebooks that need it; tables and figures land in figures/
 	@echo
@@ -63,10 +69,10 @@ reproduce: check-notebooks $(EXECUTED) ## run the notebooks that need it; tables
 
 refresh: ## rerun `sample` and store its outputs in notebooks/, to be committed
 	@$(MAKE) --no-print-directory reproduce PROFILE=sample
-	@$(PY) -m lib.run refresh $(NOTEBOOKS)
+	@$(PY) -m lib refresh $(NOTEBOOKS)
 
 verify: $(INSTALLED) ## rerun PROFILE from nothing in a scratch folder; compare every CSV byte for byte
-	@$(PY) -m lib.run verify $(FLAGS) $(NOTEBOOKS)
+	@$(PY) -m lib verify $(FLAGS) $(NOTEBOOKS)
 
 test: $(INSTALLED) ## run the tests
 	@$(PY) -m pytest $(ARGS)
@@ -74,7 +80,7 @@ test: $(INSTALLED) ## run the tests
 lint: $(INSTALLED) ## check style, formatting and the hygiene of the notebooks
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(PY) -m lib.run lint-notebooks
+	@$(PY) -m pytest -q -k committed tests/test_notebooks.py
 
 lab: $(INSTALLED) ## open JupyterLab
 	@$(PY) -m jupyter lab --notebook-dir=.
@@ -82,8 +88,8 @@ lab: $(INSTALLED) ## open JupyterLab
 bench: $(INSTALLED) ## measure speed against peer implementations
 	@$(PY) -m benchmarks.bench $(ARGS)
 
-train: $(INSTALLED) ## train MODEL (make train ARGS=--help lists them), or resume its training
-	@$(PY) -m lib.recipes $(MODEL) $(ARGS)
+train: $(INSTALLED) ## train MODEL, or resume its training (ARGS=--card: only measure it)
+	@$(PY) -m lib train $(MODEL) $(ARGS)
 
 lock: $(INSTALLED) ## remake requirements.txt from requirements.in (ARGS=--upgrade for newer versions)
 	@$(PY) -m pip install -q uv
@@ -94,12 +100,12 @@ clean: ## remove build/ and every cached result (not .venv, not data/)
 
 check-notebooks:
 	@test -n "$(NOTEBOOKS)" || { echo "No notebook notebooks/$(or $(NB),NN)_*.ipynb; see: ls notebooks" >&2; exit 2; }
-	@test -f profiles/$(PROFILE).yaml || { echo "No profile profiles/$(PROFILE).yaml; see: ls profiles" >&2; exit 2; }
+	@test $(PROFILE) = sample -o -f profiles/$(PROFILE).yaml || { echo "No profile profiles/$(PROFILE).yaml; see: ls profiles" >&2; exit 2; }
 
 # -- one notebook ------------------------------------------------------------------------------
 
-$(BUILD)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(WEIGHTS) profiles/$(PROFILE).yaml requirements.txt $(INPUTS) | $(INSTALLED)
-	@$(PY) -m lib.run notebook $(FLAGS) $<
+$(BUILD)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(WEIGHTS) $(wildcard profiles/$(PROFILE).yaml) requirements.txt $(INPUTS) | $(INSTALLED)
+	@$(PY) -m lib run $(FLAGS) $<
 
 # A file that changes when DATA_DIR, or anything in it, does. Written while make reads this file,
 # so that the rule above sees its true age even under `make -n`. `sample` reads no data set.

@@ -100,7 +100,7 @@ def areas(cells: pd.DataFrame, samples: dict[str, np.ndarray]) -> dict[tuple, np
     return found
 
 
-def tested(gaps: dict[tuple, np.ndarray], third: str) -> pd.DataFrame:
+def gap_table(gaps: dict[tuple, np.ndarray], third: str) -> pd.DataFrame:
     """Return resampled gaps as rows: model, fill, `third`, measure, value, low, high, p_value."""
     rows = []
     for key, gap in gaps.items():

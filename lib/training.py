@@ -85,7 +85,7 @@ def train(
     seen = [images.shape, b"" if maps is None else np.ascontiguousarray(maps).tobytes()]
     key = fingerprint([asdict(recipe), model.config, targets.tobytes(), *seen])
     per_epoch = max(1, len(images) // recipe.batch_size)
-    run = _Run(model, recipe, recipe.epochs * per_epoch, Path(folder) / "last.pt", key)
+    run = Run(model, recipe, recipe.epochs * per_epoch, Path(folder) / "last.pt", key)
     for epoch in range(len(run.log), recipe.epochs):
         bar = tqdm(_batches(images, standard, maps, recipe, epoch), total=per_epoch, unit="batch")
         parts = []
@@ -102,7 +102,7 @@ def train(
     return _rescaled(run.averaged, scale, center).cpu(), run.log
 
 
-class _Run:
+class Run:
     """A training under way: networks, optimiser, schedule and log; resumed from its checkpoint."""
 
     def __init__(self, model: Baseline, recipe: Recipe, steps: int, checkpoint: Path, key: str):
@@ -114,7 +114,7 @@ class _Run:
         freeze_stages(self.model, recipe.frozen_stages)
         self.optimizer = make_optimizer(self.model, recipe)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: _schedule(step, steps)
+            self.optimizer, lambda step: schedule(step, steps)
         )
         self._parts = ("model", "averaged", "optimizer", "scheduler")
         if checkpoint.exists():
@@ -206,7 +206,8 @@ def make_optimizer(model: Baseline, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
 
 
-def _schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int) -> float:
+    """Share of the learning rate at a step: a linear warm-up, then a cosine to zero."""
     warm = max(1, steps // 10)
     if step < warm:
         return (step + 1) / warm

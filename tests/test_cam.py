@@ -7,11 +7,11 @@ import torch
 from pytorch_grad_cam import GradCAM, HiResCAM
 from torch import nn
 
-from lib.cam import _first_component, channel_energy, extract_cam
+from lib.cam import METHODS, _first_component, channel_energy, extract_cam
 from lib.models.baseline import Baseline
 
 PEERS = {"hirescam": HiResCAM, "gradcam": GradCAM}
-EVERY = [(m, a, e) for m in PEERS for a in (False, True) for e in (False, True)]
+EVERY = [(m, a, e) for m in METHODS for a in (False, True) for e in (False, True)]
 
 
 class Tiny(nn.Module):
@@ -122,11 +122,11 @@ def test_the_model_is_left_as_it_was_found(lite0, images):
 
 
 def test_bad_requests_are_clear_errors(lite0, images):
-    with pytest.raises(ValueError, match="does not run through the layer"):
+    with pytest.raises(ValueError, match="does not use the layer"):
         extract_cam(lite0, images, nn.Conv2d(3, 3, 1))
-    with pytest.raises(ValueError, match="method must be"):
+    with pytest.raises(ValueError, match="the CAM must be one of hirescam, gradcam"):
         extract_cam(lite0, images, lite0.backbone.bn2, "scorecam")
-    with pytest.raises(ValueError, match="eigen_sign must be"):
+    with pytest.raises(ValueError, match="its sign cam or lapack"):
         extract_cam(lite0, images, lite0.backbone.bn2, eigen_sign="plus")
     with pytest.raises(ValueError, match="not finite"):
         extract_cam(lite0, images * float("nan"), lite0.backbone.bn2)

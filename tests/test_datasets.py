@@ -8,7 +8,6 @@ from scipy.io import savemat
 from lib import data
 from lib.data.biq2021 import BIQ2021
 from lib.data.osie import OSIE
-from lib.store import fingerprint
 
 RNG = np.random.default_rng(0)
 
@@ -60,7 +59,7 @@ def test_biq2021_bad_scores_are_one_clear_error(biq, rows, message):
 
 def test_missing_data_sets_say_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    for name in ("osie", "biq2021"):
+    for name in ("osie", "biq2021", "sacid"):
         with pytest.raises(FileNotFoundError, match="make data PROFILE=open"):
             data.load(name)
     with pytest.raises(ValueError, match="unknown data set 'oise'"):
@@ -100,8 +99,20 @@ def test_osie_names_a_damaged_file(tmp_path):
         OSIE(tmp_path)
 
 
-def test_fingerprint_depends_on_order_and_on_boundaries():
-    assert fingerprint(["ab", "c"]) != fingerprint(["a", "bc"]) != fingerprint(["bc", "a"])
+@pytest.mark.parametrize("name", [n for n in data.names() if n.startswith("sample")])
+def test_records_of_every_data_set_at_hand_keep_the_contract(name):
+    dataset = data.load(name)
+    assert len(set(dataset.names)) == len(dataset) == len(dataset.contents)
+    assert data.load(name).fingerprint == dataset.fingerprint and dataset.kind
+    for record in (dataset[0], dataset[len(dataset) - 1], dataset[-1]):
+        assert record.image.dtype == np.uint8 and record.image.ndim == 3
+        if record.density is not None:
+            assert record.density.shape == record.image.shape[:2]
+            assert record.density.sum() == pytest.approx(1, abs=1e-4)
+            inside = (record.fixations >= 0) & (record.fixations < record.image.shape[1::-1])
+            assert inside.all() and len(record.fixations) > 10
+        else:
+            assert record.mos_range[0] <= record.mos <= record.mos_range[1]
 
 
 @pytest.mark.data

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from lib import cam, comparison, data, dual_task, models, repeats, training
-from lib.records import Dataset, Record
+from lib import cam, data, dual_task, models, training
+from lib.losses import Recipe, saliency_loss
 from lib.maps import normalize_sum
+from lib.metrics import cc
 from lib.models import saliency
-from lib.models.baseline import Baseline, SalLoss, _Rectify, load_baseline, save
-from lib.models.dual import DualTask
-from lib.training import MAP_STRIDE, Recipe, saliency_loss, train
+from lib.models.baseline import KINDS, Baseline, Rectify, SalLoss, load_baseline, save
+from lib.records import Dataset, Record, folds_of
+from lib.training import MAP_STRIDE, train
 
 RNG = np.random.default_rng(0)
 RECIPE = Recipe(
@@ -81,7 +82,7 @@ class Spots(Dataset):
 @pytest.fixture
 def experiment(empty_cache):
     quality = Spots()
-    maps = dual_task.PROXIES["observers"](quality, 96, quality, 2, 0)
+    maps = dual_task.proxies("observers", quality, 96, quality, 2, 0)
     return dual_task.Experiment(quality, quality, maps, RECIPE, "efficientnet_lite0", 0)
 
 
@@ -131,7 +132,7 @@ def test_gradcam_loss_adds_no_parameter_and_sal_loss_one_convolution(baseline):
         return sum(p.numel() for p in model.parameters())
 
     started = {
-        name: dual_task.starting_network(kind, "efficientnet_lite0", 0)
+        name: KINDS[kind]("efficientnet_lite0", "imagenet", seed=0)
         for name, (kind, _) in dual_task.VARIANTS.items()
     }
     assert count(started["Baseline-GradCAM-Loss"]) == count(started["Baseline"])
@@ -154,7 +155,7 @@ def test_the_map_is_a_relu_that_can_be_revived(baseline, feature_map):
     linear = torch.einsum("bk,bkij->bij", baseline.channel_weights(A), A)
     assert torch.equal(found, linear.clamp(min=0))
     x = torch.tensor([-1.0, -1.0, 2.0, 2.0], requires_grad=True)
-    _Rectify.apply(x).backward(torch.tensor([1.0, -1.0, 1.0, -1.0]))
+    Rectify.apply(x).backward(torch.tensor([1.0, -1.0, 1.0, -1.0]))
     assert x.grad.tolist() == [0, -1, 1, -1], "below zero, only a wish for more passes"
 
 
@@ -233,29 +234,14 @@ def test_killed_in_the_second_epoch_and_run_again_the_weights_are_the_same(tmp_p
     assert all(torch.equal(a, b) for a, b in pairs) and log == log_again
 
 
-def test_images_without_score_or_without_map_count_for_the_other_loss(tmp_path, baseline):
-    scores, maps = SCORES.copy(), MAPS.copy()
-    scores[::2], maps[1::2] = np.nan, np.nan
-    _, log = train(baseline, IMAGES, scores, RECIPE, tmp_path, maps=maps)
-    assert np.isfinite([list(row.values()) for row in log]).all()
-    assert {"iqa_loss", "saliency_loss"} <= set(log[0])
-
-
-def test_training_on_from_a_trained_network_starts_where_it_was(tmp_path, baseline):
-    recipe = replace(RECIPE, epochs=1, lr_backbone=0.0, lr_head=0.0, weight_decay=0.0)
-    once, _ = train(baseline, IMAGES, SCORES, RECIPE, tmp_path / "once", maps=MAPS)
-    on, _ = train(once, IMAGES, SCORES, recipe, tmp_path / "on", maps=MAPS, trained=True)
-    assert training.predict(on, IMAGES) == pytest.approx(training.predict(once, IMAGES), abs=1e-4)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"maps": None}, "no maps to learn from"),
         ({"maps": MAPS[:, :5]}, r"maps must be \(12, 6, 6\)"),
-        ({"maps": -MAPS}, "non-negative throughout"),
-        ({"maps": np.where(np.eye(6) > 0, np.nan, MAPS)}, "NaN throughout"),
-        ({"targets": np.full(12, np.nan)}, "targets must be finite"),
+        ({"maps": -MAPS}, "finite and non-negative"),
+        ({"maps": np.where(np.eye(6) > 0, np.nan, MAPS)}, "finite and non-negative"),
+        ({"targets": np.full(12, np.nan)}, "12 images need as many finite targets"),
         ({"recipe": replace(RECIPE, crop_size=80)}, "multiple of 16 and crop_size of 32"),
     ],
 )
@@ -298,32 +284,27 @@ def test_a_part_shows_what_the_whole_shows():
 def test_proxies_of_a_repeat_come_from_its_own_read_out(empty_cache, monkeypatch):
     readouts = [saliency.ReadOut(seed=s).eval() for s in range(2)]
     monkeypatch.setattr(saliency, "fold_readouts", lambda *_: readouts)
-    found = dual_task.predicted_maps(Spots(2), 96, Spots(4), repeats=2, seed=0)
+    found = dual_task.proxies("predictor", Spots(2), 96, Spots(4), 2, 0)
     assert found.shape == (2, 2, 6, 6) and found.sum(axis=(2, 3)) == pytest.approx(1, abs=1e-5)
     assert not np.allclose(found[0], found[1])
     (grid,) = saliency.predict_grid(readouts[1:], IMAGES[0])
     expected = normalize_sum(dual_task.resize_map(grid, (6, 6)))
     assert found[1, 0] == pytest.approx(expected, abs=1e-6)
     monkeypatch.setattr(saliency, "predict_grid", lambda *_: pytest.fail("predicted again"))
-    assert np.array_equal(dual_task.predicted_maps(Spots(2), 96, Spots(4), 2, 0), found)
+    assert np.array_equal(dual_task.proxies("predictor", Spots(2), 96, Spots(4), 2, 0), found)
 
 
 def test_observed_maps_sum_to_one_and_follow_the_contents():
     quality = Spots(3, contents=["a 2", "a 0", "a 2"])
-    found = dual_task.observed_maps(quality, 96, Spots(4))
+    found = dual_task.proxies("observers", quality, 96, Spots(4), 2, 0)[1]
     assert np.array_equal(found[0], found[2]) and not np.allclose(found[0], found[1])
     assert found.sum(axis=(1, 2)) == pytest.approx(1) and found.shape == (3, 6, 6)
-
-
-def test_a_subset_is_tested_on_and_the_rest_learned_from():
-    train_on, test_on = dual_task.transfer_split(Spots(6), "a")
-    assert list(test_on) == [0, 2, 4] and list(train_on) == [1, 3, 5]
-    with pytest.raises(ValueError, match="0 of 6 names in spots start with 'ss01'"):
-        dual_task.transfer_split(Spots(6), "ss01")
+    with pytest.raises(ValueError, match="'predictor' or 'observers', not 'msi-net'"):
+        dual_task.proxies("msi-net", quality, 96, Spots(4), 2, 0)
 
 
 def test_a_trained_network_is_found_again_and_its_log_shown(experiment, monkeypatch):
-    chosen = experiment.split(0).train
+    chosen = dual_task.split(experiment.quality, experiment.gaze, 0, 2, 0).train
     path = dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen)
     assert not path.with_name("last.pt").exists()
     monkeypatch.setattr(dual_task, "train", lambda *_: pytest.fail("trained again"))
@@ -332,55 +313,20 @@ def test_a_trained_network_is_found_again_and_its_log_shown(experiment, monkeypa
     assert [row["epoch"] for row in seen[0]] == [1, 2, 3]
 
 
-def test_the_whole_experiment_runs_and_says_what_it_found(experiment, tmp_path):
-    tests = {r: experiment.split(r).test for r in range(2)}
-    paths = {
-        (name, r): dual_task.fit(experiment, name, r, experiment.split(r).train)
-        for name in ("Baseline", "Baseline-GradCAM-Loss")
-        for r in range(2)
-    }
-    for r in range(2):
-        paths[dual_task.TUNED, r] = dual_task.fine_tune(experiment, paths["Baseline", r], r, 1, 2)
-    quality = dual_task.quality_rows(experiment, paths, tests).assign(stage="held out")
-    assert len(quality) == 3 * 2 * 2 and quality.value.between(-1, 1).all()
-    nets = {
-        n: [load_baseline(paths[n, r]) for r in range(2)]
-        for n in dict.fromkeys(p[0] for p in paths)
-    }
-    sources = [dual_task.explained("Baseline", nets["Baseline"], experiment, 96)]
-    sources += [
-        dual_task.second_output(n, found, experiment, 96)
-        for n, found in nets.items()
-        if n != "Baseline"
-    ]
-    scores, _ = comparison.evaluate(sources, experiment.gaze, 2)
-    maps = repeats.saliency_rows(scores, experiment.gaze.names, 2, 0)
-    assert set(maps.test) == {0, 1}
-    one = scores[
-        (scores.stage == comparison.RAW) & (scores.metric == "CC") & (scores.method == "Baseline")
-    ]
-    fold = saliency.folds_of(10, 2, 0)
-    first = one.set_index("image").value[
-        [experiment.gaze.names[i] for i in np.flatnonzero(fold == 0)]
-    ]
-    kept = maps[
-        (maps.stage == comparison.RAW) & (maps.metric == "CC") & (maps.method == "Baseline")
-    ]
-    assert kept.set_index("test").value[0] == pytest.approx(first.mean())
-    table = repeats.summarize(pd.concat([quality, maps], ignore_index=True))
-    methods = [n for n in nets if n != "Baseline"]
-    text = repeats.conclusion(table, methods, comparison.RAW, "ten spots")
-    assert "ten spots" in text and all(f"**{m}**" in text for m in methods)
-    figure = repeats.plot_repeats(
-        pd.concat([quality, maps]), [("held out", "SROCC"), (comparison.RAW, "CC")], list(nets)
-    )
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(nets)
+def test_scores_of_a_trained_network_are_memoised(experiment, monkeypatch):
+    chosen = dual_task.split(experiment.quality, experiment.gaze, 0, 2, 0)
+    path = dual_task.fit(experiment, "Baseline", 0, chosen.train)
+    scores = dual_task.judged(experiment, path, chosen.test)
+    expected = training.predict(load_baseline(path), experiment.images[chosen.test])
+    assert np.array_equal(scores, expected)
+    monkeypatch.setattr(dual_task, "predict", lambda *_: pytest.fail("scored again"))
+    assert np.array_equal(dual_task.judged(experiment, path, chosen.test), scores)
 
 
 def test_each_repeat_answers_for_its_own_images(experiment):
     networks = [Baseline("efficientnet_lite0", "random", hidden=4, seed=s) for s in range(2)]
     source = dual_task.second_output("x", networks, experiment, 96)
-    fold = saliency.folds_of(10, 2, 0)
+    fold = folds_of(10, 2, 0)
     for index in (0, 1, 2, 3):
         record = experiment.gaze[index]
         network = networks[fold[index]]
@@ -389,70 +335,7 @@ def test_each_repeat_answers_for_its_own_images(experiment):
         assert source.compute([record]) == pytest.approx(expected.numpy())
 
 
-# --- the table ------------------------------------------------------------------------------
-
-ROWS = pd.DataFrame(
-    [
-        ("q", m, r, "SROCC", v + 0.01 * r)
-        for m, v in (("Baseline", 0.8), ("better", 0.9), ("same", 0.8))
-        for r in range(4)
-    ]
-    + [
-        ("s", m, r, "KLD", v + 0.1 * r**2)
-        for m, v in (("Baseline", 2.0), ("better", 1.0))
-        for r in range(4)
-    ],
-    columns=["stage", "method", "test", "metric", "value"],
-)
-
-
-def test_differences_are_paired_by_repeat():
-    table = repeats.summarize(ROWS).set_index(["method", "metric"])
-    row = table.loc["better", "SROCC"]
-    assert row.value == pytest.approx(0.915) and row.difference == pytest.approx(0.1)
-    assert row.p_value < 0.001 and row["std"] == pytest.approx(
-        np.std([0, 0.01, 0.02, 0.03], ddof=1)
-    )
-    assert np.isnan(table.loc["Baseline", "SROCC"].difference)
-    assert table.loc["same", "SROCC"].p_value == 1
-
-
-def test_the_conclusion_knows_that_less_kld_is_better():
-    text = repeats.conclusion(repeats.summarize(ROWS), ["better", "same"], "s", "made-up rows")
-    better, same = text.split("- **same**")
-    assert "better: SROCC +0.100" in better and "better: KLD -1.000" in better
-    assert "not told apart: SROCC +0.000" in same
-
-
-def test_one_test_alone_has_a_value_and_no_difference():
-    table = repeats.summarize(ROWS[ROWS.test == 0])
-    assert table.value.notna().all() and table[["std"]].isna().all(axis=None)
-    assert "difference" not in table or table.difference.isna().all()
-
-
-def test_the_papers_numbers_stand_beside_ours():
-    paper = pd.DataFrame({"method": ["Baseline", "Center Prior"], "SALICON CC": [0.637, 0.544]})
-    table = pd.DataFrame(
-        {
-            "stage": "s",
-            "metric": ["CC", "CC", "NSS"],
-            "method": ["Baseline", "CenterPrior", "Baseline"],
-        }
-    )
-    found = repeats.with_paper(table, paper, {("s", "CC"): "SALICON CC"}).paper
-    assert found[0] == 0.637 and found[1] == 0.544 and np.isnan(found[2])
-
-
 # --- the model that ships -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [Baseline, SalLoss])
-@pytest.mark.parametrize("size", [(1, 1), (61, 200), (300, 120)])
-def test_one_call_gives_a_score_and_a_density_of_the_pictures_size(kind, size):
-    predict = DualTask(kind("efficientnet_lite0", "random"))
-    score, density = predict(RNG.integers(0, 256, (*size, 3), np.uint8))
-    assert np.isfinite(score) and density.shape == size and density.dtype == np.float32
-    assert density.min() >= 0 and density.sum() == pytest.approx(1, abs=1e-4)
 
 
 def test_a_sal_loss_network_is_saved_and_read_back(tmp_path):
@@ -465,12 +348,12 @@ def test_a_sal_loss_network_is_saved_and_read_back(tmp_path):
 
 
 def test_the_shipped_dual_task_model_agrees_with_the_observers_it_never_saw():
-    predict = models.load("dual-task")
+    network = models.load("dual-task")
     found = []
     for record in data.load("sample-saliency"):
-        score, density = predict(record.image)
+        score, density = network.predict(record.image)
         assert 0 < score < 1.2
-        found.append(comparison.score_map(density, record)["CC"])
+        found.append(cc(density, record.density))
     assert np.mean(found) > 0.3
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.images import read_image, resize_image
+from lib.images import as_rgb, network_size, read_image, resize_image
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (11, 17), dtype=np.uint8)
@@ -69,3 +69,54 @@ def test_resizing_keeps_a_flat_picture_flat():
     flat = np.full((40, 60, 3), 77, np.uint8)
     assert (resize_image(flat, 13, 29) == 77).all()
     assert resize_image(flat, 40, 60) is flat
+
+
+# --- the one door for pictures ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        COLOR[::-1][::-1],
+        COLOR / 255,
+        (COLOR / 255).astype(np.float32),
+        COLOR.astype(np.uint16) * 257,
+        np.dstack([COLOR, np.full_like(GRAY, 255)]),
+        Image.fromarray(COLOR),
+        np.asfortranarray(COLOR),
+    ],
+    ids=["view", "float64", "float32", "uint16", "opaque", "Pillow", "Fortran"],
+)
+def test_whatever_a_picture_comes_as_it_is_the_same_picture(same):
+    image = as_rgb(same)
+    assert np.array_equal(image, COLOR) and image.flags["C_CONTIGUOUS"]
+
+
+def test_gray_path_and_transparency_have_their_rules(tmp_path):
+    assert np.array_equal(as_rgb(GRAY), np.dstack([GRAY] * 3))
+    assert np.array_equal(as_rgb(GRAY[..., None]), np.dstack([GRAY] * 3))
+    assert (as_rgb(np.dstack([COLOR, np.zeros_like(GRAY)])) == 255).all(), "white shines through"
+    Image.fromarray(COLOR).save(tmp_path / "a.png")
+    assert np.array_equal(as_rgb(str(tmp_path / "a.png")), COLOR)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (COLOR.astype(int), "not int64"),
+        (COLOR.astype(np.float32), "from 0 to 1"),
+        (np.full((4, 4), np.nan), "finite and from 0 to 1"),
+        (COLOR[None], "must be HxW"),
+        (COLOR[..., :2], "must be HxW"),
+        (np.zeros((0, 4, 3), np.uint8), "with pixels"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_sentence(bad, words):
+    with pytest.raises(ValueError, match=words):
+        as_rgb(bad)
+
+
+def test_a_network_reads_multiples_of_32_and_nothing_below_64_pixels():
+    assert network_size((300, 400), 384) == (288, 384) and network_size((1, 1000), 64) == (32, 64)
+    with pytest.raises(ValueError, match="must be 64 pixels or more, not 16"):
+        network_size((300, 400), 16)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from lib import models
@@ -78,17 +79,34 @@ def test_saved_model_scores_like_the_original(lite0, tmp_path):
         assert torch.equal(load_baseline(tmp_path / "n.safetensors")(x), again(x))
 
 
-def test_wrong_weight_files_are_named(tmp_path, monkeypatch):
+def test_unknown_and_missing_models_and_wrong_files_are_named(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="no model 'nobody'; choose one of baseline-lite0"):
+        models.load("nobody")
     monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
     monkeypatch.setenv("CACHE_DIR", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="make train MODEL=nobody"):
-        models.load("nobody")
-    (tmp_path / "cut.safetensors").write_bytes(b"\0" * 50)
-    with pytest.raises(ValueError, match=r"cut\.safetensors is not a Baseline"):
-        models.load("cut")
-    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"other\.safetensors is not a Baseline"):
-        models.load("other")
+    with pytest.raises(FileNotFoundError, match="make train MODEL=baseline-lite0"):
+        models.load("baseline-lite0")
+    (tmp_path / "baseline-lite0.safetensors").write_bytes(b"\0" * 50)
+    with pytest.raises(ValueError, match=r"baseline-lite0\.safetensors is not a Baseline"):
+        models.load("baseline-lite0")
+    save_file({"x": torch.zeros(1)}, tmp_path / "baseline-lite1.safetensors")
+    with pytest.raises(ValueError, match=r"baseline-lite1\.safetensors is not a Baseline"):
+        models.load("baseline-lite1")
+
+
+@pytest.mark.parametrize("name", [*models.SHIPPED, "dual-task"])
+def test_every_shipped_network_takes_any_picture_and_gives_score_and_density(name):
+    network = models.load(name)
+    picture = np.random.default_rng(1).integers(0, 256, (61, 200, 3), dtype=np.uint8)
+    score, density = network.predict(picture)
+    assert np.isfinite(score) and density.shape == (61, 200) and density.dtype == np.float32
+    assert density.min() >= 0 and density.sum() == pytest.approx(1, abs=1e-4)
+    for same in (picture[:, ::-1][:, ::-1], picture / 255, Image.fromarray(picture)):
+        again, _ = network.predict(same)
+        assert again == pytest.approx(score, abs=1e-5)
+    assert np.isfinite(network.predict(picture[..., 0])[0]), "gray"
+    with pytest.raises(ValueError, match="a picture must be"):
+        network.predict(picture.astype(int))
 
 
 @pytest.mark.parametrize("bad", [{"name": "vgg99"}, {"name": "resnet50", "weights": "salicon"}])

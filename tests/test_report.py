@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import report
+from lib import plots, report
 
 TIDY = pd.DataFrame(
     [
@@ -34,24 +34,31 @@ def test_best_second_and_third_are_marked_as_the_paper_does():
     assert wide.loc["theirs", "CC ↑"].startswith("<u>0.400</u>")
     assert wide.loc["CenterPrior", "CC ↑"].startswith("*0.300*")
     assert wide.loc["theirs", "KLD ↓"].startswith("**1.000**")
-    assert wide.loc["theirs", "KLD, ours − paper"] == "+0.300"
-    assert wide.loc["ours", "KLD, paper"] == ""
+    assert wide.loc["theirs", "KLD, paper"] == "0.700" and wide.loc["ours", "KLD, paper"] == ""
 
 
 def test_ties_share_a_place():
-    assert report.rank_marks([0.5, 0.5, 0.1, np.nan], lower_is_better=False) == [1, 1, 3, 0]
+    values = TIDY[TIDY.metric == "CC"].assign(value=[0.5, 0.5, 0.1])
+    cells = list(report.wide_table(values)["CC ↑"])
+    assert [c[0] for c in cells] == ["*", "*", "*"] and cells[1].startswith("**")
+    assert not cells[2].startswith("**"), "the third is third"
 
 
-def test_three_files_and_the_same_bytes_again(figures):
-    paths = report.save_table(TIDY, "t", "test", "A caption.", ["KLD"])
-    first = [p.read_bytes() for p in paths]
-    assert [p.name for p in paths] == ["t.csv", "t.md", "t.tex"]
-    assert [
-        p.read_bytes() for p in report.save_table(TIDY, "t", "test", "A caption.", ["KLD"])
-    ] == first
-    back = pd.read_csv(paths[0])
-    pd.testing.assert_frame_equal(back, TIDY)
-    assert b"\\textbf{0.500}" in first[2] and "−".encode() not in first[2]
+def test_two_files_and_the_same_bytes_again(figures):
+    text = report.save_table(TIDY, "t", "test", "A caption.", ["KLD"])
+    first = [(figures / name).read_bytes() for name in ("t.csv", "t.md")]
+    report.save_table(TIDY, "t", "test", "A caption.", ["KLD"])
+    assert [(figures / name).read_bytes() for name in ("t.csv", "t.md")] == first
+    assert text in first[1].decode() and first[1].decode().startswith("A caption.")
+    pd.testing.assert_frame_equal(pd.read_csv(figures / "t.csv"), TIDY)
+
+
+def test_the_papers_numbers_stand_beside_ours_by_stage_and_measure():
+    printed = pd.DataFrame({"method": ["ours", "theirs"], "SALICON CC": [0.1, 0.2]})
+    tidy = TIDY.drop(columns="paper").assign(stage="after")
+    found = report.beside_paper(tidy, printed, {("after", "CC"): "SALICON CC"}).paper
+    assert found.tolist()[1:3] == [0.1, 0.2] and found.isna().sum() == 4
+    assert report.beside_paper(tidy, printed, {("before", "CC"): "SALICON CC"}).paper.isna().all()
 
 
 def test_a_value_that_is_not_finite_is_refused_by_name(figures):
@@ -59,6 +66,8 @@ def test_a_value_that_is_not_finite_is_refused_by_name(figures):
     with pytest.raises(ValueError, match=r"CenterPrior.*CC"):
         report.save_table(bad, "t", "test", "")
     assert not figures.exists()
+    with pytest.raises(ValueError, match="give 2 or more"):
+        report.require(False, "FOLDS is 1; give 2 or more")
 
 
 def test_equal_figures_are_equal_files(figures):
@@ -66,16 +75,24 @@ def test_equal_figures_are_equal_files(figures):
     for _ in range(2):
         figure, axis = plt.subplots()
         axis.plot([0, 1], [1, 0])
-        report.stamp(figure, "test profile · n = 2")
-        written.append([p.read_bytes() for p in report.save_figure(figure, "f", "test")])
+        plots.save_figure(figure, "f", "test", "test profile · n = 2")
+        written.append([(figures / f"f{suffix}").read_bytes() for suffix in (".png", ".pdf")])
         plt.close(figure)
     assert written[0] == written[1]
 
 
+def test_a_schematic_has_its_boxes_and_an_arrow_each():
+    plots.draw_flow({"a": (0, 0), "b": (1, 0), "c": (1, 1)}, [("a", "b"), ("b", "c")])
+    axis = plt.gcf().axes[0]
+    assert {t.get_text() for t in axis.texts} >= {"a", "b", "c"} and len(axis.texts) == 5
+    plt.close("all")
+
+
 def test_provenance_keeps_one_entry_a_result(figures):
-    report.save_provenance("table1", "test", {"SEED": 0}, {"blobs": "ab"})
-    path = report.save_provenance("table2", "test", {"SEED": 1}, {})
-    known = json.loads(path.read_text())
+    names = {"SEED": 0, "maps": 1, "ARRAY": np.ones(2)}
+    report.save_provenance("table1", "test", names, {"blobs": "ab"})
+    report.save_provenance("table2", "test", {"SEED": 1}, {})
+    known = json.loads((figures / "provenance.json").read_text())
     assert set(known) == {"table1", "table2"}
     assert known["table1"]["parameters"] == {"SEED": 0}
     assert known["table1"]["packages"]["torch"].startswith("2.")
@@ -105,8 +122,6 @@ def test_repeats_are_printed_with_their_standard_deviation():
     tidy = TIDY.drop(columns=["low", "high"]).assign(std=0.0123)
     wide = report.wide_table(tidy, ["KLD"]).set_index("method")
     assert wide.loc["theirs", "CC ↑"] == "<u>0.400</u> ± 0.012"
-    latex = report.wide_table(tidy, ["KLD"], "latex").set_index("method")
-    assert latex.iloc[1, 1] == r"\textbf{0.500}\,$\pm$\,0.012"
 
 
 def test_a_log_is_drawn_in_one_place(monkeypatch):
@@ -121,8 +136,8 @@ def test_a_log_is_drawn_in_one_place(monkeypatch):
         shown.append(figure)
         return Handle()
 
-    monkeypatch.setattr(report, "display", display)
-    live = report.LiveLog("a run")
+    monkeypatch.setattr(plots, "display", display)
+    live = plots.LiveLog("a run")
     live([{"epoch": 1, "iqa_loss": 2.0}])
     live([{"epoch": 1, "iqa_loss": 2.0}, {"epoch": 2, "iqa_loss": 1.0}])
     (line,) = shown[1].axes[0].lines

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib.records import Dataset, Record
 from lib.maps import fixation_density
 from lib.models import saliency
 from lib.models.saliency import ReadOut, SaliencyPredictor
+from lib.records import Dataset, Record, folds_of
 
 
 class RightOrLeft(Dataset):
@@ -69,7 +69,8 @@ def test_cross_validation_finds_the_square_in_pictures_it_never_saw(empty_cache,
     monkeypatch.setattr(saliency, "fit_readout", None)
     assert np.array_equal(saliency.cross_validate(dataset, folds=2), held_out), "memoised"
     monkeypatch.setattr(saliency, "fit_readout", fitted)
-    next(empty_cache.glob("cross-validated/*/fold_1*.npy")).unlink()
+    next(empty_cache.glob("cross-validated/*/all*.npy")).unlink()
+    next(empty_cache.glob("fold-readouts/*/fold_1*.npy")).unlink()
     again = saliency.cross_validate(dataset, folds=2)
     assert np.array_equal(held_out, again), "same seed, same densities; the lost fold alone"
     prior = np.mean(held_out, axis=0)
@@ -82,9 +83,11 @@ def test_cross_validation_finds_the_square_in_pictures_it_never_saw(empty_cache,
 
 
 def test_folds_are_even_and_fixed_by_the_seed():
-    folds = saliency.folds_of(23, 5, seed=1)
+    folds = folds_of(23, 5, seed=1)
     assert sorted(np.bincount(folds)) == [4, 4, 5, 5, 5]
-    assert np.array_equal(folds, saliency.folds_of(23, 5, seed=1))
+    assert np.array_equal(folds, folds_of(23, 5, seed=1))
+    with pytest.raises(ValueError, match="folds must be between 2 and the 3 images, not 4"):
+        folds_of(3, 4, seed=0)
 
 
 def test_saved_read_out_predicts_the_same(tmp_path):

@@ -6,8 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from lib import distortions, sample
-from lib.data.sample import SampleQuality, SampleSaliency, photograph, regions
+from lib.data import sample_quality as quality_half
+from lib.data import sample_saliency as sample
+from lib.data.sample_quality import KINDS, LEVELS, SampleQuality, distort
+from lib.data.sample_saliency import SampleSaliency, photograph, regions
 from lib.paths import ROOT
 
 
@@ -85,26 +87,53 @@ def test_order_of_access_does_not_matter(observers):
 
 def test_quality_half_has_every_photograph_distortion_and_level():
     quality = SampleQuality()
-    assert len(quality) == 8 * (1 + len(distortions.KINDS) * distortions.LEVELS)
+    assert len(quality) == 8 * (1 + len(KINDS) * LEVELS)
     record = quality[quality.names.index("jpeg 3 china")]
-    assert record.image.shape[1] == sample.QUALITY_SIDE and record.mos_range == (0, 1)
+    assert record.image.shape[1] == quality_half.QUALITY_SIDE and record.mos_range == (0, 1)
     pristine = quality.scores[quality.scores.index.str.startswith("pristine")]
     assert pristine.min() > quality.scores.quantile(0.9)
 
 
 def test_shipped_pseudo_mos_falls_with_the_level():
     scores = SampleQuality().scores
-    for kind in distortions.KINDS:
+    for kind in KINDS:
         for name in sample.PHOTOGRAPHS:
-            values = [scores[f"{kind} {level} {name}"] for level in range(distortions.LEVELS)]
+            values = [scores[f"{kind} {level} {name}"] for level in range(LEVELS)]
             assert values == sorted(values, reverse=True), (kind, name)
 
 
 def test_shipped_pseudo_mos_orders_images_as_the_metrics_do_today():
     scores = SampleQuality().scores
     versions = [("blur", 3), ("jpeg", 0), ("noise", 2), ("h264", 1)]
-    reference = sample.distorted("chelsea", None, 0)
-    pictures = np.stack([sample.distorted("chelsea", k, v) for k, v in versions])
-    today = distortions.mean_rank(distortions.full_reference_scores(reference, pictures))
+    reference = quality_half.distorted("chelsea", None, 0)
+    pictures = np.stack([quality_half.distorted("chelsea", k, v) for k, v in versions])
+    today = quality_half.mean_rank(quality_half.full_reference_scores(reference, pictures))
     shipped = [scores[f"{k} {v} chelsea"] for k, v in versions]
     assert np.array_equal(np.argsort(today), np.argsort(shipped))
+
+
+# --- distortions ------------------------------------------------------------------------------
+
+CROP = photograph("astronaut")[100:259, 140:301]  # 159x161: both sides odd
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_level_is_worse_than_the_one_before_and_the_same_every_time(kind):
+    made = [distort(CROP, kind, level) for level in range(LEVELS)]
+    errors = [np.mean((picture.astype(float) - CROP) ** 2) for picture in made]
+    assert errors == sorted(errors) and errors[-1] > 2 * errors[0]
+    assert np.array_equal(distort(CROP, kind, 2, seed=4), distort(CROP, kind, 2, seed=4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (33, 17)])
+def test_any_size_keeps_its_shape_and_the_source_its_pixels(kind, shape):
+    image = CROP[: shape[0], : shape[1]].copy()
+    before = image.copy()
+    out = distort(image, kind, LEVELS - 1)
+    assert out.shape == image.shape and out.dtype == np.uint8 and np.array_equal(image, before)
+
+
+def test_mean_rank_averages_ranks_and_shares_ties():
+    scores = np.array([[3.0, 30], [1, 20], [2, 20]])
+    assert quality_half.mean_rank(scores) == pytest.approx([1.0, 0.125, 0.375])

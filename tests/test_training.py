@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib import training
+from lib import losses
+from lib.losses import Recipe, iqa_loss
 from lib.models.baseline import Baseline
-from lib.training import Recipe, iqa_loss, predict, train
+from lib.training import predict, train
 
 RECIPE = Recipe(
     epochs=3, batch_size=4, image_size=40, crop_size=32, lr_backbone=1e-4, lr_head=3e-3, average=0.5
@@ -87,7 +88,7 @@ def test_frozen_stages_keep_their_imagenet_weights(start, undisturbed):
 
 
 def test_a_loss_that_is_not_finite_stops_at_once(start, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "iqa_loss", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr(losses, "iqa_loss", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(FloatingPointError, match="lower lr_backbone"):
         train(start, IMAGES, TARGETS, RECIPE, tmp_path)
 

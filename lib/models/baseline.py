@@ -88,7 +88,7 @@ class Baseline(nn.Module):
         detached (Section III-C).
         """
         alpha = self.channel_weights(feature_map)
-        return _Rectify.apply(torch.einsum("bk,bkij->bij", alpha, feature_map))
+        return Rectify.apply(torch.einsum("bk,bkij->bij", alpha, feature_map))
 
     def both(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Quality (B,) and saliency Bx(H/32)x(W/32) of normalised images, in one pass."""
@@ -112,7 +112,7 @@ class Baseline(nn.Module):
         return score.item(), normalize_sum(resize_map(saliency[0].cpu().numpy(), image.shape[:2]))
 
 
-class _Rectify(torch.autograd.Function):
+class Rectify(torch.autograd.Function):
     """ReLU whose gradient also reaches cells below zero, where the loss asks for more there.
 
     A GradCAM is zero wherever the channels speak against the score, and at the start that can be
@@ -121,15 +121,15 @@ class _Rectify(torch.autograd.Function):
 
     @staticmethod
     def forward(context: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
+        """Clamp at zero."""
         context.save_for_backward(x)
         return x.clamp(min=0)
 
     @staticmethod
-    def backward(
-        context: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
-    ) -> torch.Tensor:
+    def backward(context: torch.autograd.function.FunctionCtx, grad: torch.Tensor) -> torch.Tensor:
+        """Pass the gradient where the map is above zero, or ought to grow."""
         (x,) = context.saved_tensors
-        return gradient * ((x > 0) | (gradient < 0))
+        return grad * ((x > 0) | (grad < 0))
 
 
 class SalLoss(Baseline):

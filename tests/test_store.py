@@ -1,9 +1,13 @@
-"""A killed run loses at most the item in hand, and a wrong cache is never read."""
+"""A killed run loses at most the item in hand, and where the work is done changes nothing."""
 
+import operator
+
+import dask
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
-from lib.store import Store, write_atomically
+from lib.store import Store, fingerprint, run_all, write_atomically
 
 
 def test_what_was_put_is_got(empty_cache):
@@ -51,3 +55,34 @@ def test_objects_are_never_unpickled(empty_cache):
     with store.path("a").open("wb") as file:
         np.save(file, np.array([{"code": 1}], dtype=object), allow_pickle=True)
     assert store.get("a") is None
+
+
+def test_fingerprint_depends_on_order_and_on_boundaries():
+    assert fingerprint(["ab", "c"]) != fingerprint(["a", "bc"]) != fingerprint(["bc", "a"])
+
+
+# --- work in parallel -------------------------------------------------------------------------
+
+TASKS = [(i, 3) for i in range(7)]
+BAR = ("multiplying", "task")
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize("jobs", [1, 2, "a cluster"])
+def test_results_come_in_order_wherever_they_are_computed_and_errors_reach_the_caller(
+    jobs, scheduler
+):
+    jobs = scheduler if jobs == "a cluster" else jobs
+    assert run_all(operator.mul, TASKS, jobs, *BAR) == [0, 3, 6, 9, 12, 15, 18]
+    with pytest.raises(ZeroDivisionError):
+        run_all(operator.truediv, [(1, 1), (1, 0)], jobs, *BAR)
+
+
+def test_no_scheduler_is_an_error():
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(OSError):
+        run_all(operator.mul, TASKS, "tcp://127.0.0.1:9", *BAR)

@@ -1,0 +1,230 @@
+"""Correlations, intervals and tests say what they should, and one summary serves all tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from lib.stats import (
+    bootstrap_interval,
+    grouped,
+    holm,
+    krcc,
+    paired_test,
+    plcc,
+    resampled_test,
+    srocc,
+    summarize,
+    verdicts,
+)
+
+
+def test_correlations_by_hand():
+    a, b = [1, 2, 3, 4], [1, 2, 4, 3]
+    assert srocc(a, b) == pytest.approx(0.8)
+    assert krcc(a, b) == pytest.approx(4 / 6)
+    assert plcc(a, [2, 4, 6, 8]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_srocc_and_krcc_see_only_order(seed):
+    a, b = np.random.default_rng(seed).normal(size=(2, 30))
+    assert srocc(np.exp(a), b) == pytest.approx(srocc(a, b))
+    assert krcc(np.exp(a), b) == pytest.approx(krcc(a, b))
+    assert plcc(np.exp(a), b) != pytest.approx(plcc(a, b))
+
+
+@pytest.mark.parametrize("correlation", [srocc, plcc, krcc], ids=lambda m: m.__name__)
+def test_constant_scores_correlate_with_nothing(correlation):
+    assert correlation([0.1, 0.1, 0.1], [1, 2, 3]) == 0
+    assert correlation([1, 2, 3], [0.1, 0.1, 0.1]) == 0
+
+
+@pytest.mark.parametrize("function", [srocc, plcc, krcc, paired_test], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    ("a", "b", "words"),
+    [
+        ([1, 2, 3], [1, 2], "1-D and of one length"),
+        ([[1, 2]], [[1, 2]], "1-D and of one length"),
+        ([1], [1], "at least 2 images"),
+        ([1, np.nan], [1, 2], "NaN"),
+    ],
+)
+def test_broken_scores_are_an_error(function, a, b, words):
+    with pytest.raises(ValueError, match=words):
+        function(a, b)
+
+
+def test_bootstrap_interval_of_a_mean_is_about_two_standard_errors():
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    low, high = bootstrap_interval(values)
+    error = values.std(ddof=1) / 20
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
+
+
+def test_bootstrap_interval_covers_as_often_as_it_says():
+    draws = np.random.default_rng(1).normal(size=(300, 40))
+    ends = np.array(
+        [bootstrap_interval(d, n_boot=300, level=0.8, seed=k) for k, d in enumerate(draws)]
+    )
+    covered = np.mean((ends[:, 0] < 0) & (ends[:, 1] > 0))
+    assert covered == pytest.approx(0.8, abs=0.07)  # three standard errors of 300 trials
+
+
+def test_bootstrap_interval_resamples_pairs_together():
+    a = np.random.default_rng(2).normal(size=50)
+    assert bootstrap_interval((a, a), n_boot=100, statistic=plcc) == pytest.approx((1, 1))
+
+
+def test_bootstrap_interval_is_wider_for_a_higher_level_and_is_a_point_for_equal_values():
+    values = np.random.default_rng(3).normal(size=30)
+    low, high = bootstrap_interval(values, level=0.5)
+    lower, higher = bootstrap_interval(values, level=0.99)
+    assert lower < low < high < higher
+    assert bootstrap_interval(np.full(5, 0.25)) == (0.25, 0.25)
+
+
+def test_seed_decides_the_interval():
+    values = np.random.default_rng(4).normal(size=30)
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
+    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+
+
+def test_bootstrap_of_a_single_value_is_an_error():
+    with pytest.raises(ValueError, match="at least 2"):
+        bootstrap_interval(np.array([1.0]))
+
+
+def test_paired_test_finds_a_small_difference_under_large_spread():
+    rng = np.random.default_rng(5)
+    hard_to_predict = rng.normal(0, 5, 60)
+    a = hard_to_predict + rng.normal(0.3, 0.2, 60)
+    result = paired_test(a, hard_to_predict)
+    assert 0.2 < result.low < result.difference < result.high < 0.4
+    assert result.p_value == scipy.stats.wilcoxon(a - hard_to_predict).pvalue < 1e-6
+    assert scipy.stats.mannwhitneyu(a, hard_to_predict).pvalue > 0.3  # pairing is what finds it
+    assert result.n == 60
+
+
+def test_paired_test_swapped_changes_only_signs():
+    a, b = np.random.default_rng(6).normal(size=(2, 25))
+    there, back = paired_test(a, b), paired_test(b, a)
+    assert back.difference == pytest.approx(-there.difference)
+    assert back.effect_size == pytest.approx(-there.effect_size)
+    assert back.p_value == pytest.approx(there.p_value)
+
+
+def test_effect_size_by_hand():
+    # differences 1, 2, -3, 0: ranks 1 + 2 for, 3 against, the tie left out
+    assert paired_test([2, 3, 0, 5], [1, 1, 3, 5]).effect_size == 0
+    assert paired_test([2, 3, 4], [1, 1, 1]).effect_size == 1
+
+
+def test_methods_that_never_differ_have_p_one():
+    result = paired_test([1, 2, 3], [1, 2, 3])
+    assert (result.difference, result.p_value, result.effect_size) == (0, 1, 0)
+
+
+ZERO = np.zeros(5)
+
+
+def test_resampled_test_without_overlap_is_the_usual_t_test():
+    values = np.array([0.3, -0.1, 0.4, 0.2, 0.1])
+    ours = resampled_test(values, ZERO, test_to_train=0)
+    theirs = scipy.stats.ttest_1samp(values, 0)
+    interval = theirs.confidence_interval(0.95)
+    assert ours.p_value == pytest.approx(theirs.pvalue)
+    assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_shared_training_images_make_the_resampled_test_less_sure():
+    values = np.array([0.3, -0.1, 0.4, 0.2, 0.1])
+    free, shared = resampled_test(values, ZERO, test_to_train=0), resampled_test(values, ZERO)
+    assert shared.difference == free.difference and shared.p_value > free.p_value
+    # Nadeau and Bengio: the standard error grows by sqrt(1 + J n_test / n_train).
+    grown = (shared.high - shared.difference) / (free.high - free.difference)
+    assert grown == pytest.approx(np.sqrt(1 + 5 / 4))
+
+
+def test_resampled_test_of_equal_differences_and_of_too_few():
+    assert resampled_test(ZERO, ZERO).p_value == 1
+    assert resampled_test(ZERO + 1, ZERO).p_value == 0
+    with pytest.raises(ValueError, match="at least 2"):
+        resampled_test(np.ones(1), np.zeros(1))
+
+
+def test_resampled_test_is_level_where_a_plain_t_test_is_not():
+    """Means over random halves of noise: no difference, yet a plain test finds many."""
+    rng, none = np.random.default_rng(0), np.zeros(10)
+    found = {"plain": 0, "corrected": 0}
+    for _ in range(200):
+        noise = rng.normal(size=50)
+        means = np.array([rng.permutation(noise)[:10].mean() for _ in range(10)])
+        found["plain"] += resampled_test(means, none, test_to_train=0).p_value < 0.05
+        found["corrected"] += resampled_test(means, none, test_to_train=10 / 40).p_value < 0.05
+    assert found["corrected"] / 200 < 0.1 < found["plain"] / 200
+
+
+def test_holm_is_the_step_down_correction():
+    p = [0.01, 0.04, 0.03, 0.5]
+    assert holm(p) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+
+
+def test_grouped_correlation_is_the_mean_over_groups():
+    a, b = [1, 2, 3, 4, 9, 8, 7, 6], [1, 2, 4, 3, 1, 2, 3, 4]
+    rates = [0.08] * 4 + [0.12] * 4
+    each = [scipy.stats.kendalltau(a[k : k + 4], b[k : k + 4]).statistic for k in (0, 4)]
+    assert grouped(krcc, a, b, rates) == pytest.approx(np.mean(each))
+
+
+# --- the summary behind Tables I, II and III --------------------------------------------------
+
+
+def tidy(**values):
+    """A table of one metric: method to its values by unit."""
+    rows = [
+        {"method": method, "metric": "CC", "unit": unit, "value": value}
+        for method, found in values.items()
+        for unit, value in enumerate(found)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_summary_holds_mean_interval_and_paired_test():
+    a, b = np.random.default_rng(0).normal(size=(2, 12))
+    found = summarize(tidy(ours=a, prior=b), against="prior").set_index("method")
+    low, high = bootstrap_interval(a)
+    test = paired_test(a, b)
+    row = found.loc["ours"]
+    assert (row.value, row.low, row.high, row.n) == (a.mean(), low, high, 12)
+    assert (row.difference, row.p_value) == (test.difference, test.p_value)
+    assert found.loc["prior", ["difference", "p_value"]].isna().all()
+
+
+def test_summary_of_repeats_holds_their_deviation_and_the_corrected_test():
+    a, b = np.random.default_rng(1).normal(size=(2, 5))
+    found = summarize(tidy(ours=a, base=b), against="base", test=resampled_test)
+    row = found.set_index("method").loc["ours"]
+    assert row["std"] == pytest.approx(a.std(ddof=1)) and "low" not in found
+    assert row.p_value == resampled_test(a, b).p_value
+
+
+def test_a_method_that_lacks_units_is_compared_on_those_it_has_and_one_unit_has_no_spread():
+    table = tidy(ours=[1.0, 2.0, 3.0], prior=[0.0, 0.5, 1.0, 7.0], single=[4.0])
+    found = summarize(table, against="prior").set_index("method")
+    assert found.loc["ours", "difference"] == pytest.approx(1.5) and found.loc["ours", "n"] == 3
+    assert found.loc["single", "value"] == 4 and np.isnan(found.loc["single", "low"])
+
+
+@pytest.mark.parametrize(
+    ("shift", "word", "verdict"),
+    [(1.0, "better", "beats it"), (-1.0, "worse", "loses"), (0.0, "tie", "cannot tell")],
+)
+def test_verdict_follows_the_corrected_test_and_the_direction_of_the_metric(shift, word, verdict):
+    noise = np.random.default_rng(2).normal(0, 0.1, (2, 30))
+    table = tidy(ours=noise[0] + shift, prior=noise[1])
+    (row,) = verdicts(summarize(table, against="prior")).to_dict("records")
+    assert (row["CC"], row["verdict"]) == (word, verdict)
+    (turned,) = verdicts(summarize(table, against="prior"), ["CC"]).to_dict("records")
+    assert turned["CC"] == {"better": "worse", "worse": "better", "tie": "tie"}[word]
