@@ -136,7 +136,7 @@ class SGDNet(nn.Module):
         device = self.conv1.weight.device
         bgr = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).to(device).float()
         bgr = (bgr - torch.tensor(MEAN_BGR, device=device)).permute(0, 3, 1, 2)
-        return self(bgr)[0].double().cpu().numpy()
+        return self(bgr)[0]
 
 
 def load_sgdnet(variant: str) -> SGDNet:
