@@ -13,32 +13,31 @@ from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
+import pyiqa
 import requests
 import torch
 from huggingface_hub import constants as hub
+from pyiqa.archs import brisque_arch, func_util, ssim_arch
 from safetensors.torch import load_file
 
 from lib import models
 from lib._torchvision import ensure_torchvision_imports
 from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
-from lib.models.sgdnet import load_sgdnet
+from lib.models.sgdnet import VARIANTS, load_sgdnet
+from lib.records import Dataset
 from lib.report import require
 from lib.store import Store, fingerprint, run_all, weights_fingerprint
 
-# pyiqa asks torch.load for `weights_only=False`, with which a checkpoint can run any code. This
-# variable wins over the argument. Training may leave its last loss in a checkpoint: a NumPy number.
+Maybe = np.ndarray | None
+# pyiqa asks torch.load for `weights_only=False`, with which a checkpoint can run any code; this
+# variable wins. Training may leave its last loss in a checkpoint: a NumPy number, of NumPy 1 or 2.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 _scalar = np.float64(0).__reduce__()[0]
 torch.serialization.add_safe_globals(
     [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
-    + [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]  # NumPy 1, 2
+    + [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
 )
-
-Score = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], torch.Tensor]
-Opened = tuple[Score, int, str, Baseline | None]  # score, sign, key, network
-OURS = ("baseline-", "control-", "sal-loss-", "gradcam-loss-")  # how our networks' names begin
-CALL_TORCHVISION = ("ahiq", "paq2piq")  # deform_conv2d and roi_pool, from torchvision's binary
 
 
 @dataclass(frozen=True)
@@ -46,32 +45,24 @@ class Entry:
     """One row of the registry: what is known of a metric before it is opened."""
 
     group: str  # in Table III, or "beyond the paper"
-    open: Callable[[], Opened]
+    open: Callable[[], tuple]  # score and sign of `Metric`, digest of weights, network if ours
     reads_reference: bool = False
     reads_saliency: bool = False  # a saliency map from outside, when it judges a picture
     weights: str = "none"  # or "shipped", or what must be downloaded
 
 
-@dataclass(frozen=True)
-class Metric:
+@dataclass(frozen=True, kw_only=True)
+class Metric(Entry):
     """A metric ready to score."""
 
     name: str
-    group: str
-    reads_reference: bool
-    reads_saliency: bool
-    score: Score
+    score: Callable[[np.ndarray, Maybe, Maybe], torch.Tensor]
     sign: int  # 1 where higher is better, else -1
     key: str  # digest of everything that decides the scores; for caches
-    network: Baseline | None  # ours, of which a GradCAM can be had
+    network: Baseline | None = None  # ours, of which a GradCAM can be had
 
     @torch.inference_mode()
-    def __call__(
-        self,
-        images: np.ndarray,
-        reference: np.ndarray | None = None,
-        saliency: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def __call__(self, images: np.ndarray, reference: Maybe = None, saliency: Maybe = None):
         """Score pictures of one size, BxHxWx3 uint8: (B,) float64, in the metric's own direction.
 
         `reference` is HxWx3 uint8; `saliency` HxW, non-negative, of any sum. What the metric does
@@ -79,34 +70,31 @@ class Metric:
         """
         good = images.ndim == 4 and images.shape[-1] == 3 and images.dtype == np.uint8
         require(good, f"images must be BxHxWx3 uint8, not {images.shape} {images.dtype}")
-        if self.reads_reference:
-            require(reference is not None, f"{self.name} needs the reference")
-            good = reference.shape == images.shape[1:] and reference.dtype == np.uint8
-            require(good, f"the reference must be {images.shape[1:]} uint8, as the images are")
-        if self.reads_saliency:
-            require(saliency is not None, f"{self.name} needs the saliency map")
-            good = saliency.shape == images.shape[1:3] and np.isfinite(saliency).all()
-            good = good and saliency.min() >= 0 and saliency.any()
-            require(good, "the saliency map must have the images' size and weights >= 0, some > 0")
+        shape = images.shape[1:]
+        good = not self.reads_reference or getattr(reference, "shape", None) == shape
+        require(good, f"{self.name} needs the reference, {shape} as the images")
+        good = not self.reads_saliency or getattr(saliency, "shape", None) == shape[:2]
+        require(good, f"{self.name} needs the saliency map, {shape[:2]} as the images")
         scores = self.score(images, reference, saliency)
         return scores.double().cpu().numpy().reshape(len(images))
 
 
 @cache
 def metric(name: str) -> Metric:
-    """Open a metric, once a process: a name of `REGISTRY`, of our networks, or of pyiqa's NR ones.
+    """Open a metric, once a process: one of `REGISTRY`, our networks, or pyiqa's no-reference ones.
 
-    Raises
-    ------
-    ValueError
-        For an unknown name; the message lists the known ones.
-    OSError
-        If its weights are missing or damaged; the message holds the command that gets them.
+    ValueError for an unknown name; OSError, with a command, where weights are missing or damaged.
     """
-    entry = REGISTRY.get(name) or _unregistered(name)
-    score, sign, key, network = entry.open()
-    reads = entry.reads_reference, entry.reads_saliency
-    return Metric(name, entry.group, *reads, score, sign, key, network)
+    entry = REGISTRY.get(name)
+    if entry is None and name.startswith(("baseline-", "control-", "sal-loss-", "gradcam-loss-")):
+        entry = Entry(BEYOND, partial(_network, name))
+    elif entry is None:
+        known = f"{', '.join(REGISTRY)}; our networks; and pyiqa.list_models('NR')"
+        require(name in pyiqa.list_models("NR"), f"no metric {name!r}; there are {known}")
+        entry = Entry(BEYOND, partial(_pyiqa, name))
+    score, sign, digest, *network = entry.open()
+    opened = {"score": score, "sign": sign, "key": fingerprint([name, version("pyiqa"), digest])}
+    return Metric(**vars(entry), **opened, name=name, network=network[0] if network else None)
 
 
 def available(names: Iterable[str]) -> tuple[list[Metric], dict[str, str]]:
@@ -120,28 +108,25 @@ def available(names: Iterable[str]) -> tuple[list[Metric], dict[str, str]]:
     return found, missing
 
 
-def score_pictures(sacid: "SACID", names: Sequence[str], jobs: int | str = 1) -> pd.DataFrame:  # noqa: F821
-    """Score every picture of a tree with every metric, one at a time; memoised by sequence.
+def score_pictures(sacid: Dataset, names: Sequence[str], jobs: int | str = 1) -> pd.DataFrame:
+    """Score every picture of SACID with every metric, one at a time; memoised by sequence.
 
-    Returns
-    -------
-    DataFrame
-        The rows of ``sacid.table`` once for each metric, with metric, value (in its own units and
-        direction) and reason. What could not be scored has NaN and says why.
+    Returns ``sacid.table`` once for each metric, with metric, value (in its own direction) and
+    reason: what could not be scored has NaN and says why.
     """
     found, missing = available(names)
-    tasks = [(sacid, sequence, [m.name for m in found]) for sequence in sacid.sequences]
+    tasks = [(sacid, sequence, [m.name for m in found]) for sequence in sacid.sequences if found]
     scored = run_all(_score_sequence, tasks, jobs, f"scoring {sacid.name}", "sequence")
     holes = [sacid.table.assign(metric=n, value=np.nan, reason=r) for n, r in missing.items()]
     return pd.concat([*scored, *holes], ignore_index=True)
 
 
-def _score_sequence(sacid: "SACID", sequence: str, names: Sequence[str]) -> pd.DataFrame:  # noqa: F821
+def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> pd.DataFrame:
     rows = sacid.table[sacid.table.sequence == sequence]
     files = [sacid.root / kind / f"{sequence}.png" for kind in ("reference", "saliency")]
     files += [sacid.root / "compressed" / f"{sacid.names[row]}.jpg" for row in rows.index]
     item = f"{sequence} {fingerprint(path.read_bytes() for path in files)}"
-    inputs, blocks = None, [rows.assign(metric="", value=np.nan, reason="")[:0]]
+    inputs, blocks = None, []
     for one in map(metric, names):
         store = Store("iqa-scores", 2, metric=one.name, key=one.key)
         values, reasons = store.get(item), [""] * len(rows)
@@ -157,8 +142,7 @@ def _score_sequence(sacid: "SACID", sequence: str, names: Sequence[str]) -> pd.D
 
 
 def _try(one: Metric, *inputs: np.ndarray) -> tuple[float, str]:
-    """Score one picture; a failure is NaN and its reason, never the end of a long run."""
-    try:
+    try:  # a failure is NaN and its reason, never the end of a long run
         (value,) = one(*inputs)
     except (ValueError, RuntimeError, AssertionError) as error:
         return np.nan, (str(error).splitlines() or [type(error).__name__])[0]
@@ -171,116 +155,66 @@ def pixels(images: np.ndarray) -> torch.Tensor:
     return channels_first.to(best_device()).float() / 255
 
 
-def weighted_mean(maps: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
-    """Mean over pixels weighted by saliency: BxCxHxW and 1x1xHxW to BxC float64."""
-    require(bool(saliency.any()), "saliency is zero wherever this metric looks")
-    return (maps * (saliency / saliency.sum())).sum(dim=(-2, -1))
+def weighted_mean(maps: torch.Tensor, saliency: np.ndarray) -> torch.Tensor:
+    """Mean over pixels, BxCxHxW to BxC, weighted by a saliency map HxW."""
+    good = saliency.min() >= 0 and 0 < saliency.sum() < np.inf
+    require(good, "saliency must be finite, >= 0, and not zero wherever the metric looks")
+    weights = torch.from_numpy(saliency.astype(np.float64)).to(maps.device)
+    return (maps * (weights / weights.sum())).sum(dim=(-2, -1))
 
 
-def ew_psnr(x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
+def ew_psnr(images: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> torch.Tensor:
     """EW-PSNR [9]: PSNR with the squared error of RGB averaged by saliency; dB."""
-    error = weighted_mean((x - y).double().square(), saliency).mean(dim=1)
-    return -10 * torch.log10(error + 1e-8)  # pyiqa's constant: 80 dB for identical pictures
+    error = (pixels(images) - pixels(reference[None])).double().square()
+    return -10 * torch.log10(weighted_mean(error, saliency).mean(dim=1) + 1e-8)  # pyiqa's 1e-8
 
 
-def ew_ssim(x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
-    """EW-SSIM [9]: the SSIM map of luma averaged by saliency."""
-    from pyiqa.archs.func_util import preprocess_rgb
-    from pyiqa.archs.ssim_arch import ssim
-
-    x, y = (preprocess_rgb(each, True, 255).double() for each in (x, y))
-    ssim_map = ssim(x, y, get_ssim_map=True, data_range=255)  # ends 5 pixels inside the frame
-    return weighted_mean(ssim_map, saliency[..., 5:-5, 5:-5]).squeeze(1)
+def ew_ssim(images: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> torch.Tensor:
+    """EW-SSIM [9]: the SSIM map of luma, which ends 5 pixels inside the frame, likewise."""
+    pair = pixels(images), pixels(reference[None])
+    luma = (func_util.preprocess_rgb(each, True, 255).double() for each in pair)
+    ssim_map = ssim_arch.ssim(*luma, get_ssim_map=True, data_range=255)
+    return weighted_mean(ssim_map, saliency[5:-5, 5:-5]).squeeze(1)
 
 
-def _weighted(pool: Callable[..., torch.Tensor]) -> Opened:
-    def score(images: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> torch.Tensor:
-        weights = torch.from_numpy(saliency.astype(np.float64))[None, None].to(best_device())
-        return pool(pixels(images), pixels(reference[None]), weights)
+def _pyiqa(name: str) -> tuple:
+    if name in ("ahiq", "paq2piq") and ensure_torchvision_imports():
+        raise OSError(f"{name!r} calls torchvision's binary, which does not load beside this torch")
+    if not hub.HF_HUB_OFFLINE:
+        try:
+            requests.head(hub.ENDPOINT, timeout=5)
+        except requests.RequestException:
+            hub.HF_HUB_OFFLINE = True  # else its client tries for 23 s a file
+    try:
+        network = pyiqa.create_metric(name, device=best_device())
+    except Exception as error:  # those of urllib, requests and the hub are OSErrors
+        bad = f"not plain numbers (nothing was run); delete them in {torch.hub.get_dir()}"
+        raise OSError(
+            f"the weights of {name!r} are {'not here' if isinstance(error, OSError) else bad} "
+            f"({str(error).splitlines()[0]}). With network this gets them: "
+            f'python -c "import lib.iqa, pyiqa; pyiqa.create_metric({name!r})"'
+        ) from error
 
-    return score, 1, fingerprint([pool.__name__, version("pyiqa")]), None
-
-
-def _pyiqa(name: str) -> Opened:
-    network = create_pyiqa(name)
-
-    def score(images: np.ndarray, reference: np.ndarray | None, _: object) -> torch.Tensor:
+    def score(images: np.ndarray, reference: Maybe, _: Maybe) -> torch.Tensor:
         if network.metric_mode == "NR":
             return network(pixels(images))
         return network(pixels(images), pixels(np.broadcast_to(reference, images.shape)))
 
-    # CLIP-IQA keeps CLIP in a list, out of its own state.
-    parts = [network.net, *getattr(network.net, "clip_model", [])]
-    key = fingerprint(["pyiqa", version("pyiqa"), name, *map(weights_fingerprint, parts)])
-    return score, -1 if network.lower_better else 1, key, None
+    parts = [network.net, *getattr(network.net, "clip_model", [])]  # CLIP-IQA hides CLIP in a list
+    return score, -1 if network.lower_better else 1, fingerprint(map(weights_fingerprint, parts))
 
 
-def create_pyiqa(name: str) -> torch.nn.Module:
-    """Build one of pyiqa's metrics with its weights; OSError in one sentence where there are none."""
-    import pyiqa  # takes seconds, and only here is it needed
-
-    if name in CALL_TORCHVISION and ensure_torchvision_imports():
-        raise OSError(
-            f"{name!r} calls operators of torchvision, whose binary does not load beside this "
-            "torch; install a pair that fits (pytorch.org/get-started)"
-        )
-    # The hub's client tries for 23 s a file where there is no network.
-    hub.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE or not _in_reach(hub.ENDPOINT)
-    try:
-        return pyiqa.create_metric(name, device=best_device())
-    except OSError as error:  # urllib's, requests' and the hub's are
-        raise ConnectionError(
-            f"the weights of {name!r} are not on this machine and could not be downloaded "
-            f'({error}); run once where there is network: python -c "from lib import iqa; '
-            f"iqa.create_pyiqa('{name}')\""
-        ) from error
-    except Exception as error:
-        raise OSError(
-            f"the weights of {name!r} are damaged, or not what they should be; nothing in them was "
-            f"run. Delete them from {torch.hub.get_dir()} and run again ({error})".splitlines()[0]
-        ) from error
-
-
-@cache
-def _in_reach(url: str) -> bool:
-    try:
-        requests.head(url, timeout=5)
-    except requests.RequestException:
-        return False
-    return True
-
-
-def _brisque() -> Opened:
-    """pyiqa's BRISQUE with the support vectors of its authors' release, shipped here."""
-    from pyiqa.archs.brisque_arch import brisque
-
+def _brisque() -> tuple:  # pyiqa's, with the support vectors of its authors' release
     path = models.weights_path("brisque")
     svm = {name: tensor.to(best_device()) for name, tensor in load_file(path).items()}
-    key = fingerprint(["brisque", version("pyiqa"), path.read_bytes()])
-    return lambda images, *_: brisque(pixels(images), **svm), -1, key, None
+    return lambda images, *_: brisque_arch.brisque(pixels(images), **svm), -1, path.read_bytes()
 
 
-def _own(name: str) -> Opened:
-    network = models.load(name).to(best_device())
-    key = weights_fingerprint(network)
-    return lambda images, *_: network(network.normalize(images)), 1, key, network
-
-
-def _sgdnet(variant: str) -> Opened:
-    network = load_sgdnet(variant).to(best_device())
-    key = fingerprint(["sgdnet", variant, weights_fingerprint(network)])
-    return lambda images, *_: network.score(images), 1, key, None
-
-
-def _unregistered(name: str) -> Entry:
-    if name.startswith(OURS):
-        return Entry(BEYOND, partial(_own, name), weights="shipped")
-    import pyiqa
-
-    known = f"there are {', '.join(REGISTRY)}; our networks ({', '.join(OURS)}...); and pyiqa's"
-    no_reference = pyiqa.list_models(metric_mode="NR")
-    require(name in no_reference, f"no metric {name!r}; {known} {', '.join(no_reference)}")
-    return Entry(BEYOND, partial(_pyiqa, name), weights="pyiqa's")
+def _network(name: str) -> tuple:
+    ours = name not in VARIANTS
+    network = (models.load if ours else load_sgdnet)(name).to(best_device())
+    opened = lambda images, *_: network(network.normalize(images)), 1, weights_fingerprint(network)
+    return (*opened, network) if ours else opened
 
 
 NSS, FR, NR, BEYOND = "NSS based", "FR", "NR", "beyond the paper"
@@ -291,8 +225,8 @@ REGISTRY: dict[str, Entry] = {
     "PSNR": Entry(NSS, partial(_pyiqa, "psnr"), True),
     "SSIM": Entry(NSS, partial(_pyiqa, "ssim"), True),
     "VIF": Entry(NSS, partial(_pyiqa, "vif"), True),
-    "EW-SSIM": Entry(NSS, partial(_weighted, ew_ssim), True, True),
-    "EW-PSNR": Entry(NSS, partial(_weighted, ew_psnr), True, True),
+    "EW-SSIM": Entry(NSS, lambda: (ew_ssim, 1, ""), True, True),
+    "EW-PSNR": Entry(NSS, lambda: (ew_psnr, 1, ""), True, True),
     "AHIQ": Entry(FR, partial(_pyiqa, "ahiq"), True, weights="download, ~560 MB"),
     "LPIPS": Entry(FR, partial(_pyiqa, "lpips"), True, weights="download, ~245 MB"),
     "PieAPP": Entry(FR, partial(_pyiqa, "pieapp"), True, weights="download, ~275 MB"),
@@ -301,18 +235,16 @@ REGISTRY: dict[str, Entry] = {
     "MANIQA": Entry(NR, partial(_pyiqa, "maniqa"), weights="download, ~890 MB"),
     "TReS": Entry(NR, partial(_pyiqa, "tres"), weights="download, ~715 MB"),
     "HyperIQA": Entry(NR, partial(_pyiqa, "hyperiqa"), weights="download, ~210 MB"),
-    "SGDNet-None": Entry(NR, partial(_sgdnet, "none"), weights="download by hand, ~110 MB"),
+    "SGDNet-None": Entry(NR, partial(_network, "none"), weights="download by hand, ~110 MB"),
     "PaQ2PiQ": Entry(NR, partial(_pyiqa, "paq2piq"), weights="download, ~95 MB"),
-    "SGDNet-Output": Entry(NR, partial(_sgdnet, "output"), weights="download by hand, ~110 MB"),
-    "Baseline-GradCAM-Loss": Entry(NR, partial(_own, "gradcam-loss-lite0"), weights="shipped"),
+    "SGDNet-Output": Entry(NR, partial(_network, "output"), weights="download by hand, ~110 MB"),
+    "Baseline-GradCAM-Loss": Entry(NR, partial(_network, "gradcam-loss-lite0"), weights="shipped"),
     "CLIP-IQA+": Entry(NR, partial(_pyiqa, "clipiqa+"), weights="download, ~256 MB"),
-    "Baseline": Entry(NR, partial(_own, "baseline-lite0"), weights="shipped"),
+    "Baseline": Entry(NR, partial(_network, "baseline-lite0"), weights="shipped"),
     "TOPIQ-NR": Entry(NR, partial(_pyiqa, "topiq_nr"), weights="download, ~285 MB"),
-    "Baseline-Sal-Loss": Entry(NR, partial(_own, "sal-loss-lite0"), weights="shipped"),
+    "Baseline-Sal-Loss": Entry(NR, partial(_network, "sal-loss-lite0"), weights="shipped"),
     "MUSIQ": Entry(NR, partial(_pyiqa, "musiq"), weights="download, ~110 MB"),
     "DBCNN": Entry(NR, partial(_pyiqa, "dbcnn"), weights="download, ~620 MB"),
-    "FSIM": Entry(BEYOND, partial(_pyiqa, "fsim"), True),
-    "GMSD": Entry(BEYOND, partial(_pyiqa, "gmsd"), True),
-    "VSI": Entry(BEYOND, partial(_pyiqa, "vsi"), True),
+    **{n: Entry(BEYOND, partial(_pyiqa, n.lower()), True) for n in ("FSIM", "GMSD", "VSI")},
     "PIQE": Entry(BEYOND, partial(_pyiqa, "piqe")),
 }
