@@ -37,6 +37,9 @@ class Preset(NamedTuple):
 
 # The plain codec and the paper's three, under the names of SACID's files.
 PRESETS = {"none": None, "p132": Preset(60, 40), "p220": Preset(60, 80), "p310": Preset(75, 80)}
+BITRATES = (0.08, 0.12, 0.16)  # bits per pixel
+# SACID's twelve, the plain codec first at each bitrate.
+TEST_CASES = [f"h264v@targetbbp100={100 * b:.0f}_preset={p}" for b in BITRATES for p in PRESETS]
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ def macroblock_map(saliency_map: np.ndarray, equalize: bool = True) -> np.ndarra
     QP 10. So each gets its rank in the picture (1/n to 1, equal ones the mean of theirs); with
     `equalize=False` its mean, scaled to a peak of 1.
     """
-    checked = check_maps(saliency_map, "saliency_map").astype(np.float64)
-    saliency = blocks(checked).mean(axis=(2, 3))
+    saliency_map = check_maps(saliency_map, "saliency_map").astype(np.float64)
+    saliency = blocks(saliency_map).mean(axis=(2, 3))
     saliency = saliency / (saliency.max() or 1.0)
     if not equalize:
         return saliency
@@ -87,21 +90,11 @@ def aq_offsets(planes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def solve_offsets(saliency: np.ndarray, aq: np.ndarray, preset: Preset | None) -> Offsets:
-    """Find k_up and k_down of [49], and the offsets that they give.
+    """Find k_up and k_down of [49], and the offsets that they give; None is the plain codec.
 
-    Parameters
-    ----------
-    saliency, aq : numpy.ndarray
-        Of each macroblock: `macroblock_map` and `aq_offsets`.
-    preset : Preset or None
-        What is wanted; None is the plain codec.
-
-    Returns
-    -------
-    Offsets
-        All zero for a constant map. Where s0 falls on the map's lowest or highest value, it moves
-        halfway to the next one, so that no side is empty. No offset exceeds 51: where that is not
-        enough, the share is not the preset's.
+    `saliency` and `aq` are of each macroblock (`macroblock_map`, `aq_offsets`). A constant map
+    gives no offsets. Where s0 falls on the map's lowest or highest value, it moves halfway to the
+    next one, so that no side is empty. No offset exceeds 51, even if the share is not reached.
     """
     levels = np.unique(saliency)
     if preset is None or levels[-1] - levels[0] <= 1e-6 * levels[-1]:

@@ -16,12 +16,14 @@ import pandas as pd
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 
+from lib.codec import TEST_CASES
+
 REFERENCE = "reference"  # the uncompressed picture: only in verification questions
 
 
 def design_study(
     sequences: Sequence[str],
-    stimuli: Sequence[str],
+    stimuli: Sequence[str] = TEST_CASES,
     votes_per_pair: int = 10,
     assessors: int = 1400,
     questions: int = 2,
@@ -30,14 +32,14 @@ def design_study(
     """Deal every pair of stimuli of each sequence to assessors, with verification questions.
 
     Each pair is shown `votes_per_pair` times, either way round equally often. Assessors get equally
-    many questions, to within one, in random order, and never one pair of a sequence twice. Each
-    gets `questions` more with an obvious answer: `REFERENCE` or the first stimulus.
+    many questions, to within one, in random order, never one pair of a sequence twice, and as many
+    `questions` with an obvious answer: `REFERENCE` against the first stimulus.
 
     Returns
     -------
     DataFrame
-        One row a question, in the order shown: assessor (int), sequence, left, right, and
-        verification: the obviously better side, missing in ordinary questions.
+        A row a question: assessor (int), sequence, left, right, and verification: the obviously
+        better side, missing in ordinary questions.
     """
     if not 1 <= votes_per_pair <= assessors:
         raise ValueError(f"votes_per_pair must be from 1 to {assessors}: nobody sees a pair twice")
@@ -55,18 +57,10 @@ def design_study(
     sides = [np.where(side, len(stimuli) - 1, 0) for side in (better_left, ~better_left)]
     verification = [asked, rng.integers(len(sequences), size=len(asked)), *sides]
     person, shown, left, right = np.hstack([ordinary, verification])
-    table = {"assessor": person, "sequence": sequences[shown]}
-    design = pd.DataFrame(table | {"left": stimuli[left], "right": stimuli[right]})
+    design = pd.DataFrame({"assessor": person, "sequence": sequences[shown]})
+    design["left"], design["right"] = stimuli[left], stimuli[right]
     design["verification"] = [None] * len(turn) + [*np.where(better_left, "left", "right")]
     return design.iloc[np.lexsort([rng.random(len(design)), person])].reset_index(drop=True)
-
-
-def _places(names: pd.Series, among: pd.Index) -> np.ndarray:
-    """Return where names stand among others; a name that is not there is said."""
-    places = among.get_indexer(names)
-    if (places < 0).any():
-        raise ValueError(f"{names[places < 0].iloc[0]} is not among {among.tolist()[:12]}")
-    return places
 
 
 def simulate_votes(
@@ -74,19 +68,16 @@ def simulate_votes(
 ) -> pd.DataFrame:
     """Let a simulated crowd answer a design; adds the column choice, "left" or "right".
 
-    Attentive assessors choose as Bradley and Terry's model says of `utilities` (sequences x
-    stimuli, `REFERENCE` included). A share `inattentive` of the assessors, rounded to whole people,
-    tosses a coin at every question. Answers are independent: real people's are not.
+    People choose as Bradley and Terry's model says of `utilities` (sequences x stimuli, `REFERENCE`
+    included); a share `inattentive` of them, rounded to whole people, tosses a coin every time.
     """
     if not 0 <= inattentive <= 1:
         raise ValueError(f"inattentive is a share, 0 to 1, not {inattentive}")
-    rng = np.random.default_rng(seed)
-    left, right = (
-        utilities.to_numpy()[
-            _places(design.sequence, utilities.index), _places(side, utilities.columns)
-        ]
-        for side in (design.left, design.right)
-    )
+    rng, row = np.random.default_rng(seed), utilities.index.get_indexer(design.sequence)
+    columns = [utilities.columns.get_indexer(design[side]) for side in ("left", "right")]
+    if min(row.min(), *(column.min() for column in columns)) < 0:
+        raise ValueError("a sequence or stimulus of the design has no utility")
+    left, right = (utilities.to_numpy()[row, column] for column in columns)
     person, people = pd.factorize(design.assessor)
     coin = rng.permutation(len(people)) < round(inattentive * len(people))
     probability = np.where(coin[person], 0.5, expit(left - right))
@@ -94,22 +85,21 @@ def simulate_votes(
     return design.assign(choice=choice)
 
 
-def keep_attentive(votes: pd.DataFrame, errors_allowed: int = 0) -> pd.DataFrame:
-    """Drop all votes of assessors with more wrong verification answers than allowed.
-
-    With none allowed, one in 2^q of those who toss a coin still passes q questions.
-    """
+def keep_attentive(votes: pd.DataFrame) -> pd.DataFrame:
+    """Drop all votes of whoever errs in a verification question (1 in 2^q coins passes q)."""
     wrong = votes.verification.notna() & (votes.choice != votes.verification)
-    kept = votes[wrong.groupby(votes.assessor).transform("sum") <= errors_allowed]
+    kept = votes[~votes.assessor.isin(votes.assessor[wrong])]
     if kept.empty:
         raise ValueError("no assessor passes the verification questions")
     return kept
 
 
-def count_votes(votes: pd.DataFrame, stimuli: Sequence[str]) -> pd.DataFrame:
+def count_votes(votes: pd.DataFrame, stimuli: Sequence[str] = TEST_CASES) -> pd.DataFrame:
     """Count the ordinary votes on one sequence: stimuli x stimuli, the row over the column."""
     votes, stimuli = votes[votes.verification.isna()], pd.Index(stimuli)
-    left, right = _places(votes.left, stimuli), _places(votes.right, stimuli)
+    left, right = (stimuli.get_indexer(votes[side]) for side in ("left", "right"))
+    if min(left.min(initial=0), right.min(initial=0)) < 0 or len(set(votes.sequence)) > 1:
+        raise ValueError("votes must be on one sequence, and on these stimuli alone")
     wins, chosen = np.zeros((len(stimuli), len(stimuli)), int), votes.choice == "left"
     np.add.at(wins, (np.where(chosen, left, right), np.where(chosen, right, left)), 1)
     return pd.DataFrame(wins, stimuli, stimuli)
@@ -123,15 +113,14 @@ def fit_scores(counts: pd.DataFrame, alpha: float = 0.0) -> pd.DataFrame:
     counts : DataFrame (n, n)
         Votes for the row over the column, from `count_votes`.
     alpha : float
-        Regularisation of choix, used only where the maximum is not finite. It is finite if and only
-        if a chain of wins leads from every stimulus to every other one (L. Ford, 1957); without
-        one, and with alpha 0, ValueError.
+        Regularisation of choix, used only where no finite scores fit best: they do if and only if a
+        chain of wins leads from every stimulus to every other one (L. Ford, 1957). 0 refuses.
 
     Returns
     -------
     DataFrame
-        By stimulus: score (0 for the worst), standard_error, low, high (95 %). Errors are those of
-        the difference from the worst, which is taken as given.
+        By stimulus: subjective_score (0 for the worst), standard_error, low, high (95 %). Errors
+        are those of the difference from the worst, which is taken as given.
     """
     wins, n = counts.to_numpy(np.float64), len(counts)
     chains, chain = connected_components(wins > 0, connection="strong")
@@ -141,18 +130,21 @@ def fit_scores(counts: pd.DataFrame, alpha: float = 0.0) -> pd.DataFrame:
             f"{counts.index[chain == top][0]} never lost to some of the others, so no finite "
             "scores fit best (Ford, 1957): collect more votes, or give alpha, e.g. 0.03"
         )
-    utilities = choix.ilsr_pairwise_dense(wins, alpha * (chains > 1), max_iter=10_000, tol=1e-12)
-    p, worst = expit(utilities[:, None] - utilities), utilities.argmin()
+    utility = choix.ilsr_pairwise_dense(wins, alpha * (chains > 1), max_iter=10_000, tol=1e-12)
+    utility = utility.round(9)  # so that of equals the first is the worst, on any machine
+    p, worst = expit(utility[:, None] - utility), utility.argmin()
     weight = (wins + wins.T) * p * p.T  # votes of a pair, times the variance of one of them
     information = np.diag(weight.sum(axis=1)) - weight
     free, error = np.arange(n) != worst, np.zeros(n)
     error[free] = np.sqrt(np.diag(np.linalg.inv(information[free][:, free])))
-    score, reach = utilities - utilities[worst], 1.959964 * error
-    columns = {"score": score, "standard_error": error, "low": score - reach, "high": score + reach}
-    return pd.DataFrame(columns, counts.index.rename("stimulus"))
+    table = pd.DataFrame({"subjective_score": utility - utility[worst]}, counts.index)
+    table["standard_error"], reach = error, 1.959964 * error
+    return table.assign(low=table.subjective_score - reach, high=table.subjective_score + reach)
 
 
-def score_study(votes: pd.DataFrame, stimuli: Sequence[str], alpha: float = 0.0) -> pd.DataFrame:
+def score_study(
+    votes: pd.DataFrame, stimuli: Sequence[str] = TEST_CASES, alpha: float = 0.0
+) -> pd.DataFrame:
     """Score every sequence: sequence, test_case, subjective_score, standard_error, low, high."""
     tables = {}
     for sequence, block in votes.groupby("sequence"):
@@ -160,5 +152,4 @@ def score_study(votes: pd.DataFrame, stimuli: Sequence[str], alpha: float = 0.0)
             tables[sequence] = fit_scores(count_votes(block, stimuli), alpha)
         except ValueError as error:
             raise ValueError(f"{sequence}: {error}") from error
-    names = {"stimulus": "test_case", "score": "subjective_score"}
-    return pd.concat(tables, names=["sequence"]).reset_index().rename(columns=names)
+    return pd.concat(tables, names=["sequence", "test_case"]).reset_index()

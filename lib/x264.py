@@ -53,14 +53,10 @@ def encode(
     image : numpy.ndarray
         HxWx3 uint8 RGB of any size, or whatever else `lib.images.as_rgb` takes.
     bpp, tolerance : float
-        Target, and how far from it (relative) is near enough.
+        Target, and how far from it (relative) is near enough. Where no QP meets it, the nearest
+        picture comes back, with the reason.
     grid : numpy.ndarray
         QP offset of each macroblock (`lib.codec.Offsets.grid`).
-
-    Returns
-    -------
-    Encode
-        Where no QP meets the target, the nearest picture, with the reason.
     """
     if not (bpp > 0 and tolerance > 0):
         raise ValueError(f"bpp and tolerance must be positive, not {bpp} and {tolerance}")
@@ -152,12 +148,9 @@ def _with_offsets(frame: av.VideoFrame, grid: np.ndarray) -> av.VideoFrame:
 
 def decode(data: bytes, shape: tuple[int, int]) -> np.ndarray:
     """Decode a picture of `Encode.data`: HxWx3 uint8, cropped to `shape` (height, width)."""
-    frame, (height, width) = _decoded(data), shape
-    if (frame.height, frame.width) != (height + height % 2, width + width % 2):
-        raise ValueError(f"the coded picture is {frame.width}x{frame.height}, not {width}x{height}")
     space = {"src_colorspace": "ITU601", "src_color_range": "MPEG"}
-    rgb = frame.reformat(format="rgb24", interpolation=SCALING, **space)
-    return np.ascontiguousarray(rgb.to_ndarray()[:height, :width])
+    rgb = _decoded(data).reformat(format="rgb24", interpolation=SCALING, **space)
+    return np.ascontiguousarray(rgb.to_ndarray()[: shape[0], : shape[1]])
 
 
 def coded_qp(data: bytes) -> np.ndarray:
@@ -173,10 +166,7 @@ def _decoded(data: bytes) -> av.VideoFrame:
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     decoder.options = {"export_side_data": "venc_params", "err_detect": "explode"}
-    try:
-        (frame,) = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
-    except (av.FFmpegError, ValueError) as error:
-        raise ValueError(f"not one whole coded picture ({error})") from error
+    (frame,) = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
     return frame
 
 

@@ -19,17 +19,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lib.codec import PRESETS
+from lib.codec import TEST_CASES
 from lib.images import read_image
 from lib.maps import resize_map
 from lib.records import Dataset, Record
 from lib.store import fingerprint
 
-BITRATES = (0.08, 0.12, 0.16)  # bits per pixel
-# The twelve, plain codec first at each bitrate.
-TEST_CASES = [f"h264v@targetbbp100={100 * b:.0f}_preset={p}" for b in BITRATES for p in PRESETS]
-# moses.csv of github.com/Alexkkir/SACID, as published.
-PUBLISHED_SCORES = Path(__file__).with_name("sacid_scores.csv")
+PUBLISHED_SCORES = Path(__file__).with_name("sacid_scores.csv")  # moses.csv, as published
 
 
 class SACID(Dataset):

@@ -22,7 +22,8 @@ import PIL
 from PIL import Image
 
 from lib import codec, data, models, subjective, x264
-from lib.data.sacid import BITRATES, SACID, TEST_CASES
+from lib.codec import BITRATES, PRESETS, TEST_CASES
+from lib.data.sacid import SACID
 from lib.images import read_image
 from lib.maps import check_maps
 from lib.models.saliency import SaliencyPredictor, load_readout
@@ -42,17 +43,16 @@ def open(
     references: str = "sample-saliency",
     options: dict[str, object] | None = None,
     images: int | None = None,
-    votes_per_pair: int = 10,
     assessors: int = 200,
-    questions: int = 2,
     inattentive: float = 0.1,
     seed: int = 0,
     jobs: int = 1,
+    **design: int,
 ) -> SACID:
     """Build it in the cache, or find it built: `images` photographs of a data set with gaze.
 
     `references` and its `options` are for `lib.data.load`, `jobs` are the builder's processes, the
-    rest sets up the study (`lib.subjective`).
+    rest sets up the study (`lib.subjective`): votes_per_pair and questions are the `design`.
     """
     dataset = Subset(data.load(references, **(options or {})), images, seed)
     if dataset[0].density is None:
@@ -62,11 +62,11 @@ def open(
     key = fingerprint([*made_by, dataset.fingerprint, dataset.names])
     pictures = cache_dir() / "sacid" / f"{references}-{key}"
     build(dataset, pictures, jobs=jobs)
-    settings = (votes_per_pair, assessors, questions, inattentive, seed)
-    root = pictures.with_name(f"{pictures.name}-{fingerprint(settings)}")
+    crowd = {"assessors": assessors, "inattentive": inattentive, "seed": seed, **design}
+    root = pictures.with_name(f"{pictures.name}-{fingerprint(sorted(crowd.items()))}")
     if not (root / "moses.csv").is_file():
         shutil.copytree(pictures, root, copy_function=_link, dirs_exist_ok=True)
-        study(root, f"simulated assessors on {references}", *settings)
+        study(root, f"simulated assessors on {references}", **crowd)
     return SACID(root)
 
 
@@ -79,18 +79,9 @@ def build(
     """Code every picture at every bitrate and preset, and lay the files out as SACID does.
 
     A file that stands is not made again: killed anywhere and run again, the files are the same.
-    Another picture, map or code needs another `root`.
-
-    Parameters
-    ----------
-    images : Dataset
-        Pictures of any size; a sequence is named after the record, without an ending.
-    root : Path
-        Folder to write to. Maps that stand in its `saliency/` are used as they are.
-    saliency : callable, optional
-        From a picture to its map (HxW, non-negative); by default the project's own predictor.
-    jobs : int
-        Worker processes.
+    Another picture or code needs another `root`. A sequence is named after the record, without an
+    ending. Maps that stand in `saliency/` are used as they are; `saliency` makes the others (HxW,
+    non-negative) from a picture: by default, the project's own predictor.
 
     Returns
     -------
@@ -116,7 +107,7 @@ def _build_sequence(images: Dataset, index: int, root: Path, saliency: Callable 
         _save(np.rint(found / (found.max() or 1) * 255).astype(np.uint8), map_path)
     salience = codec.macroblock_map(read_image(map_path)[..., 0])
     aq, rows = codec.aq_offsets(x264.planes(x264.to_frame(record.image))), []
-    solved = {n: codec.solve_offsets(salience, aq, p) for n, p in codec.PRESETS.items()}
+    solved = {n: codec.solve_offsets(salience, aq, p) for n, p in PRESETS.items()}
     for case, (bpp, preset) in zip(TEST_CASES, product(BITRATES, solved), strict=True):
         path, offsets = root / "compressed" / sequence / f"{case}.jpg", solved[preset]
         if not path.is_file():
@@ -143,24 +134,15 @@ def seen_psnr(reference: np.ndarray, image: np.ndarray, density: np.ndarray) -> 
     return float(10 * np.log10(255**2 / max(seen, 1e-6)))
 
 
-def study(
-    root: Path,
-    kind: str,
-    votes_per_pair: int,
-    assessors: int,
-    questions: int,
-    inattentive: float,
-    seed: int,
-) -> None:
+def study(root: Path, kind: str, inattentive: float, seed: int, **design: int) -> None:
     """Let simulated assessors judge a built tree: utilities, votes, and scores, which come last."""
     seen = read(root, "manifest").pivot(index="sequence", columns="test_case", values="seen")
     utilities = UNITS_A_DECIBEL * seen[TEST_CASES].sub(seen.min(axis=1), axis=0)
     # An attentive assessor errs on the reference about once in 2,000 verifications.
     utilities[subjective.REFERENCE] = utilities.max(axis=1) + 4
-    of_whom = (votes_per_pair, assessors, questions, seed)
-    design = subjective.design_study(utilities.index, TEST_CASES, *of_whom)
-    votes = subjective.simulate_votes(design, utilities, inattentive, seed)
-    scores = subjective.score_study(subjective.keep_attentive(votes), TEST_CASES)
+    asked = subjective.design_study(utilities.index, seed=seed, **design)
+    votes = subjective.simulate_votes(asked, utilities, inattentive, seed)
+    scores = subjective.score_study(subjective.keep_attentive(votes))
     about = json.dumps({"name": "simulated-sacid", "kind": kind})
     write_atomically(root / "about.json", lambda path: path.write_text(about, encoding="utf-8"))
     _write(utilities.reset_index(), root / "utilities.csv")
@@ -169,10 +151,9 @@ def study(
 
 
 def read(root: Path, table: str) -> pd.DataFrame:
-    """Read a table of a tree: "manifest", "votes", or "utilities" (sequences x test cases)."""
-    path = Path(root) / f"{table}.csv"
-    found = pd.read_csv(path, dtype={"sequence": str}, float_precision="round_trip")
-    return found.set_index("sequence") if table == "utilities" else found
+    """Read a table of a tree: "manifest", "votes" or "utilities"."""
+    types = {"dtype": {"sequence": str}, "float_precision": "round_trip"}
+    return pd.read_csv(Path(root) / f"{table}.csv", **types)
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
