@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import cam, codec, data, masking, stats, training
+from lib import cam, codec, data, masking, stats, training, x264
 from lib.maps import GaussianPrior
 from lib.metrics import score_map
 from lib.models.baseline import Baseline, SalLoss
@@ -97,9 +97,10 @@ def _masking(records):
 def _codec(records):
     found = {}
     for record in records[:2]:
-        coder = codec.Codec(record.image, record.density)
+        aq = codec.aq_offsets(x264.planes(x264.to_frame(record.image)))
+        saliency = codec.macroblock_map(record.density)
         for preset in ("p132", "p220", "p310"):
-            offsets = coder.offsets(preset)
+            offsets = codec.solve_offsets(saliency, aq, codec.PRESETS[preset])
             found[f"codec/k {preset} {record.name}"] = np.array([offsets.k_up, offsets.k_down])
             found[f"codec/grid {preset} {record.name}"] = offsets.grid
     return found
