@@ -1,21 +1,19 @@
-"""The saliency-aware codec of [49], its mathematics: from saliency to quantiser offsets (III-D).
+"""The saliency-aware codec of [49]: which macroblock gets which quantiser (Section III-D).
 
-A picture is coded as one intra picture. Each macroblock (16x16 pixels) has a quantiser QP, and its
-bits are modelled as b^(-QP) with b = 2.24^(1/6): six steps of QP cost a factor of 2.24. With the
-saliency s of a macroblock and s0, a quantile of it over the picture,
+Each macroblock (16x16 pixels) has a quantiser QP, and its bits are modelled as b^(-QP) with
+b = 2.24^(1/6). With the saliency s of a macroblock and s0, a quantile of it over the picture,
 
     QP' = clip(round(QP - k (s - s0))),    k = k_up where s >= s0, k_down below.
 
 k_up is such that the macroblocks from s0 up get the share `bitrate` of all modelled bits, k_down
 such that those below get the rest: the modelled total stays as it was. QP holds x264's adaptive
 quantisation (AQ), as in the code of [49] (github.com/msu-video-group/x264_saliency_mod): busy
-blocks get a higher QP and count as cheaper, so the 40 % most salient macroblocks have mostly less
-than 40 % of the modelled bits to begin with, and preset p132 (40 % of the bits for 40 % of the
-picture) is a mild one, not none at all. `lib/x264.py` carries the offsets to libx264.
+blocks count as cheaper, so p132 (40 % of the bits for 40 % of the picture) does change something.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
@@ -23,50 +21,38 @@ from scipy.stats import rankdata
 
 from lib.maps import check_map
 
-VERSION = 1  # of the offsets
+VERSION = 1  # of k and the grids: part of the key of everything that is made from them
 MACROBLOCK = 16  # pixels
 BASE = 2.24 ** (1 / 6)  # bits of a macroblock fall by this factor with each step of QP [49]
 COARSEST = 51  # H.264's largest QP
-STEP = 0.5  # offsets are rounded to this; finer ones need more regions (see `x264.regions`)
+STEP = 0.5  # offsets are rounded to this; finer ones need more regions of interest
+
+
+class Preset(NamedTuple):
+    """How much of the bits the most salient macroblocks get; both between 0 and 100."""
+
+    s0: float  # percentile of saliency from which on a macroblock counts as salient
+    bitrate: float  # percentage of the modelled bits that these get
+
+
+# The plain codec and the paper's three, under the names of SACID's files.
+PRESETS = {"none": None, "p132": Preset(60, 40), "p220": Preset(60, 80), "p310": Preset(75, 80)}
 BITRATES = (0.08, 0.12, 0.16)  # bits per pixel
-
-
-@dataclass(frozen=True)
-class Preset:
-    """How much of the bits the most salient macroblocks get."""
-
-    s0: float  # percentile of saliency from which on a macroblock counts as salient, 0 to 100
-    bitrate: float  # percentage of the modelled bits that these get, 0 to 100
-
-    def __post_init__(self) -> None:
-        if not (0 < self.s0 < 100 and 0 < self.bitrate < 100):
-            raise ValueError(f"s0 and bitrate must be between 0 and 100, not {self}")
-
-
-# The paper's three and the plain codec, under the names of SACID's files.
-PRESETS: dict[str, Preset | None] = {
-    "none": None,
-    "p132": Preset(60, 40),
-    "p220": Preset(60, 80),
-    "p310": Preset(75, 80),
-}
-# The twelve of SACID, plain codec first at each bitrate.
-TEST_CASES = tuple(
-    f"h264v@targetbbp100={round(100 * b)}_preset={p}" for b in BITRATES for p in PRESETS
-)
+# SACID's twelve, the plain codec first at each bitrate.
+TEST_CASES = [f"h264v@targetbbp100={100 * b:.0f}_preset={p}" for b in BITRATES for p in PRESETS]
 
 
 @dataclass(frozen=True)
 class Offsets:
     """What a preset does to the QP of each macroblock."""
 
-    grid: np.ndarray  # rows x columns, multiples of `STEP`; negative is better quality
-    salient: np.ndarray  # bool, likewise: where saliency is s0 or more
-    k_up: float = 0.0  # QP steps a unit of saliency, above s0
-    k_down: float = 0.0  # and below
+    grid: np.ndarray  # rows x columns of offsets, multiples of `STEP`; negative is better quality
+    salient: np.ndarray  # likewise, bool: where saliency is s0 or more
+    k_up: float = 0.0  # QP steps a unit of saliency from s0 up ...
+    k_down: float = 0.0  # ... and below
 
 
-def blocks(plane: np.ndarray, side: int) -> np.ndarray:
+def blocks(plane: np.ndarray, side: int = MACROBLOCK) -> np.ndarray:
     """Cut HxW into squares: rows x columns x side x side, the last row and column repeated."""
     plane = np.pad(plane, [(0, -length % side) for length in plane.shape], mode="edge")
     rows, columns = plane.shape[0] // side, plane.shape[1] // side
@@ -74,15 +60,14 @@ def blocks(plane: np.ndarray, side: int) -> np.ndarray:
 
 
 def macroblock_map(saliency_map: np.ndarray, equalize: bool = True) -> np.ndarray:
-    """Average a map HxW over macroblocks: rows x columns, float64, with a peak of 1.
+    """Average a map over macroblocks: rows x columns, float64.
 
-    `equalize` replaces values by ranks, from 0 to 1 (equal macroblocks share the mean of theirs),
-    so that only the order counts. The formula is linear in saliency: a map with peaks, such as a
-    predicted density, spends the bits on a few macroblocks at QP 10, and the rest of the salient
-    quarter is worse off than without saliency.
+    The formula is linear in saliency: a map with peaks would spend the bits on a few macroblocks at
+    QP 10. So each gets its rank in the picture (1/n to 1, equal ones the mean of theirs); with
+    `equalize=False` its mean, scaled to a peak of 1.
     """
     saliency_map = check_map(saliency_map, "saliency_map").astype(np.float64)
-    saliency = blocks(saliency_map, MACROBLOCK).mean(axis=(2, 3))
+    saliency = blocks(saliency_map).mean(axis=(2, 3))
     saliency = saliency / (saliency.max() or 1.0)
     if not equalize:
         return saliency
@@ -92,36 +77,35 @@ def macroblock_map(saliency_map: np.ndarray, equalize: bool = True) -> np.ndarra
 
 
 def aq_offsets(planes: Sequence[np.ndarray]) -> np.ndarray:
-    """Return what x264's adaptive quantisation (mode 1, strength 1) adds to the QP of macroblocks.
+    """Return what x264's AQ (mode 1) adds to the QP of each macroblock: less where it is flat.
 
-    The AC energy of a macroblock, in the luma and both (half-sized) chroma planes, sets it: flat
-    blocks get a lower QP.
+    `planes` are Y', Cb and Cr (4:2:0), see `lib.x264.planes`.
     """
     energy = 0.0
     for plane, side in zip(planes, (16, 8, 8), strict=True):
-        block = blocks(plane.astype(np.float64), side)
-        energy += (block**2).sum(axis=(2, 3)) - np.floor(block.sum(axis=(2, 3)) ** 2 / side**2)
+        cut = blocks(plane.astype(np.float64), side)
+        energy += (cut**2).sum(axis=(2, 3)) - np.floor(cut.sum(axis=(2, 3)) ** 2 / side**2)
     # Both constants are x264's (encoder/ratecontrol.c).
     return 1.0397 * (np.log2(np.maximum(energy, 1)) - 14.427)
 
 
 def solve_offsets(saliency: np.ndarray, aq: np.ndarray, preset: Preset | None) -> Offsets:
-    """Find k_up and k_down of [49], and the offsets that they give.
+    """Find k_up and k_down of [49], and the offsets that they give; None is the plain codec.
 
-    `saliency` is of each macroblock (`macroblock_map`), `aq` what AQ adds to the QP of each
-    (`aq_offsets`). All zero for no preset, and for a constant map, which tells no macroblock from
-    another. Where s0 falls on the map's lowest or highest value, so that one side would be empty,
-    it moves halfway to the next one. No offset exceeds 51: where that is not enough (a handful of
-    macroblocks), the share is not the preset's.
+    `saliency` and `aq` are of each macroblock (`macroblock_map`, `aq_offsets`). A constant map
+    gives no offsets. Where s0 falls on the map's lowest or highest value, it moves halfway to the
+    next one, so that no side is empty. No offset exceeds 51, even if the share is not reached.
     """
     levels = np.unique(saliency)
     if preset is None or levels[-1] - levels[0] <= 1e-6 * levels[-1]:
-        return Offsets(np.zeros(saliency.shape), np.zeros(saliency.shape, bool))
+        return Offsets(np.zeros(aq.shape), np.zeros(aq.shape, bool))
+    if not (0 < preset.s0 < 100 and 0 < preset.bitrate < 100):
+        raise ValueError(f"s0 and bitrate must be between 0 and 100, not {preset}")
     s0 = np.quantile(saliency, preset.s0 / 100)
     s0 = max(s0, levels[:2].mean()) if s0 == levels[0] else s0
     s0 = min(s0, levels[-2:].mean()) if s0 == levels[-1] else s0
-    distance = saliency - s0
-    salient, bits, wanted = distance >= 0, BASE**-aq, preset.bitrate / 100
+    distance, bits, wanted = saliency - s0, BASE**-aq, preset.bitrate / 100
+    salient = distance >= 0
     k_up = _solve_k(bits[salient], distance[salient], wanted * bits.sum())
     k_down = _solve_k(bits[~salient], distance[~salient], (1 - wanted) * bits.sum())
     exact = -np.where(salient, k_up, k_down) * distance
@@ -135,21 +119,17 @@ def _solve_k(bits: np.ndarray, distance: np.ndarray, wanted: float) -> float:
     def excess(k: float) -> float:
         return float(np.log((bits * BASE ** (k * distance)).sum() / wanted))
 
-    low, high = excess(-bound), excess(bound)
-    if low * high >= 0:
-        return float(-bound if abs(low) < abs(high) else bound)
-    return float(brentq(excess, -bound, bound))
+    if excess(-bound) * excess(bound) >= 0:
+        return float(min((-bound, bound), key=lambda k: abs(excess(k))))
+    return brentq(excess, -bound, bound)
 
 
-def quantise(qp: np.ndarray) -> np.ndarray:
-    """Round QPs to what a macroblock can have: whole numbers, 0 to 51."""
-    return np.clip(np.floor(qp + 0.5), 0, COARSEST).astype(int)
+def qp_map(qp: float, aq: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Add up the QP of the frame, AQ and offsets: rounded, clipped to 0 ... 51, int."""
+    return np.clip(np.floor(qp + aq + grid + 0.5), 0, COARSEST).astype(int)
 
 
-def bits_share(qp: np.ndarray, salient: np.ndarray) -> float:
-    """Return the share of bits, modelled as b^(-QP), in the salient macroblocks (NaN without any).
-
-    `qp` may lack any constant: it cancels.
-    """
+def share(qp: np.ndarray, salient: np.ndarray) -> float:
+    """Return the share of bits, modelled as b^(-QP), in salient macroblocks; NaN without any."""
     bits = BASE ** -np.asarray(qp, np.float64)
     return float(bits[salient].sum() / bits.sum()) if salient.any() else float("nan")

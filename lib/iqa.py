@@ -1,154 +1,152 @@
-"""All 25 metrics of Table III, and more: `metric(name)(images, reference, saliency)`.
+"""The 25 metrics of Table III, and more, under one call: ``metric("PSNR")(images, reference)``.
 
 Most are pyiqa's [50], at the pictures' own resolution and as pyiqa sets them up. Ours are EW-PSNR
-and EW-SSIM [9]: each takes a metric's own map and replaces its average over pixels by one weighted
-by the saliency map, normalised to sum 1. With a constant map each is the plain metric again.
-Checkpoints from outside are read as numbers only; nothing in them is run.
+and EW-SSIM [9] (Section III-D): the mean over pixels of an error or SSIM map is weighted by the
+saliency map, normalised to sum 1. With a constant map they are PSNR and SSIM again.
 """
 
 import os
-import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-
-os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # pyiqa asks torch for the opposite
-os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "3")  # seconds to find out that there is no network
+from functools import cache, partial
+from importlib.metadata import version
 
 import numpy as np
+import pandas as pd
+import pyiqa
+import requests
 import torch
+from huggingface_hub import constants as hub
+from pyiqa.archs import brisque_arch, func_util, ssim_arch
 from safetensors.torch import load_file
 
 from lib import models
-from lib.maps import check_map
+from lib._torchvision import ensure_torchvision_imports
 from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
-from lib.store import fingerprint, weights_fingerprint
+from lib.models.sgdnet import VARIANTS, load_sgdnet
+from lib.records import Dataset
+from lib.report import require
+from lib.store import Store, fingerprint, run_all, weights_fingerprint
 
-# Beside tensors, training may leave its last loss in a checkpoint: a NumPy number.
-_numbers = [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
+Maybe = np.ndarray | None
+# pyiqa asks torch.load for `weights_only=False`, with which a checkpoint can run any code; this
+# variable wins. Training may leave its last loss in a checkpoint: a NumPy number, of NumPy 1 or 2.
+os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 _scalar = np.float64(0).__reduce__()[0]
 torch.serialization.add_safe_globals(
-    [*_numbers, *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core"))]
+    [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
+    + [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
 )
-
-NSS_BASED, FULL_REFERENCE, NO_REFERENCE = "NSS based", "FR", "NR"  # the groups of Table III
-BEYOND = "beyond the paper"
-# From images BxHxWx3, reference HxWx3 or None, saliency HxW or None to (B,) float64; all checked.
-Score = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric ready to score."""
-
-    name: str  # as printed in Table III
-    score: Score
-    sign: int  # 1 where higher is better, else -1
-    key: str  # everything that decides the scores; for caches
-    reads: tuple[str, ...] = ()  # of "reference" and "saliency"
-    network: Baseline | None = None  # where a GradCAM can be had of it
-
-    @torch.inference_mode()
-    def __call__(
-        self,
-        images: np.ndarray,
-        reference: np.ndarray | None = None,
-        saliency: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Score pictures BxHxWx3 uint8, in the metric's own unit and direction: (B,) float64.
-
-        `reference` is HxWx3 uint8, for a full-reference metric; `saliency` HxW, finite,
-        non-negative, not all zero, of any sum, for one that uses saliency.
-        """
-        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-            raise ValueError(f"images must be BxHxWx3 uint8, not {images.shape} {images.dtype}")
-        if "reference" in self.reads and np.shape(reference) != images.shape[1:]:
-            raise ValueError(
-                f"{self.name} needs a reference of {images.shape[1:]}, not {np.shape(reference)}"
-            )
-        if "saliency" in self.reads:
-            saliency = check_map(saliency, "saliency")
-            if saliency.shape != images.shape[1:3] or not saliency.any():
-                raise ValueError(
-                    f"{self.name} needs a saliency map of {images.shape[1:3]}, not zero everywhere"
-                )
-        return np.asarray(self.score(images, reference, saliency), np.float64).reshape(len(images))
 
 
 @dataclass(frozen=True)
 class Entry:
     """One row of the registry: what is known of a metric before it is opened."""
 
-    group: str
-    open: Callable[[str], Metric]  # from its name
-    reads: tuple[str, ...] = ()  # of "reference" and "saliency"; VSI finds a saliency of its own
-    weights: str = "none"  # "none", "shipped", or what must be downloaded
-
-    @property
-    def needs_download(self) -> bool:
-        """Whether it has weights that do not ship with the project."""
-        return self.weights.startswith("download")
+    group: str  # in Table III, or "beyond the paper"
+    open: Callable[[], tuple]  # score and sign of `Metric`, digest of weights, network if ours
+    reads_reference: bool = False
+    reads_saliency: bool = False  # a saliency map from outside, when it judges a picture
+    weights: str = "none"  # or "shipped", or what must be downloaded
 
 
-@lru_cache(maxsize=64)
+@dataclass(frozen=True, kw_only=True)
+class Metric(Entry):
+    """A metric ready to score."""
+
+    name: str
+    score: Callable[[np.ndarray, Maybe, Maybe], torch.Tensor]
+    sign: int  # 1 where higher is better, else -1
+    key: str  # digest of everything that decides the scores; for caches
+    network: Baseline | None = None  # ours, of which a GradCAM can be had
+
+    @torch.inference_mode()
+    def __call__(self, images: np.ndarray, reference: Maybe = None, saliency: Maybe = None):
+        """Score pictures of one size, BxHxWx3 uint8: (B,) float64, in the metric's own direction.
+
+        `reference` is HxWx3 uint8; `saliency` HxW, non-negative, of any sum. What the metric does
+        not read may be left out. In a batch float32 sums come out a little different.
+        """
+        good = images.ndim == 4 and images.shape[-1] == 3 and images.dtype == np.uint8
+        require(good, f"images must be BxHxWx3 uint8, not {images.shape} {images.dtype}")
+        shape = images.shape[1:]
+        good = not self.reads_reference or getattr(reference, "shape", None) == shape
+        require(good, f"{self.name} needs the reference, {shape} as the images")
+        good = not self.reads_saliency or getattr(saliency, "shape", None) == shape[:2]
+        require(good, f"{self.name} needs the saliency map, {shape[:2]} as the images")
+        scores = self.score(images, reference, saliency)
+        return scores.double().cpu().numpy().reshape(len(images))
+
+
+@cache
 def metric(name: str) -> Metric:
-    """Load a metric, once a process: a name of `REGISTRY`, one of our networks, or pyiqa's.
+    """Open a metric, once a process: one of `REGISTRY`, our networks, or pyiqa's no-reference ones.
 
-    Weights that are not here nor within reach are an OSError, damaged ones an UnpicklingError; the
-    message says the mend.
+    ValueError for an unknown name; OSError, with a command, where weights are missing or damaged.
     """
-    if name in REGISTRY:
-        return REGISTRY[name].open(name)
-    if name in models.SHIPPED | models.REMADE:
-        return _own(name, name)
-    import pyiqa  # takes seconds to import, and only here is it needed
-
-    if name not in (others := pyiqa.list_models(metric_mode="NR")):
-        known = [*REGISTRY, *models.SHIPPED, *others]
-        raise KeyError(f"no metric {name!r}; there are {', '.join(known)}")
-    return _pyiqa(name, name)
+    entry = REGISTRY.get(name)
+    if entry is None and name.startswith(("baseline-", "control-", "sal-loss-", "gradcam-loss-")):
+        entry = Entry(BEYOND, partial(_network, name))
+    elif entry is None:
+        known = f"{', '.join(REGISTRY)}; our networks; and pyiqa.list_models('NR')"
+        require(name in pyiqa.list_models("NR"), f"no metric {name!r}; there are {known}")
+        entry = Entry(BEYOND, partial(_pyiqa, name))
+    score, sign, digest, *network = entry.open()
+    opened = {"score": score, "sign": sign, "key": fingerprint([name, version("pyiqa"), digest])}
+    return Metric(**vars(entry), **opened, name=name, network=network[0] if network else None)
 
 
 def available(names: Iterable[str]) -> tuple[list[Metric], dict[str, str]]:
-    """Load what can be had; the rest is named with its reason, never dropped in silence."""
+    """Open what can be had; the reason for each that can't, by name."""
     found, missing = [], {}
     for name in names:
         try:
             found.append(metric(name))
-        except (OSError, pickle.UnpicklingError, NotImplementedError) as error:
-            missing[name] = str(error).splitlines()[0]
+        except OSError as error:
+            missing[name] = str(error)
     return found, missing
 
 
-# -- the metrics weighted by saliency ----------------------------------------------------------
+def score_pictures(sacid: Dataset, names: Sequence[str], jobs: int | str = 1) -> pd.DataFrame:
+    """Score every picture of SACID with every metric, one at a time; memoised by sequence.
 
-
-def weighted_mean(maps: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
-    """Average maps BxCxHxW over pixels, weighted by saliency HxW: BxC float64."""
-    return (maps * (saliency / saliency.sum())).sum(dim=(-2, -1))
-
-
-def ew_psnr(x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
-    """EW-PSNR [9]: PSNR with the squared error of RGB (0 to 1) averaged by saliency; (B,) dB."""
-    error = weighted_mean((x - y).double().square(), saliency).mean(dim=1)
-    return -10 * torch.log10(error + 1e-8)  # pyiqa's constant: 80 dB for identical pictures
-
-
-def ew_ssim(x: torch.Tensor, y: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
-    """EW-SSIM [9]: the SSIM map of luma, averaged by saliency: (B,).
-
-    The map ends half a window, 5 pixels, inside the frame, and the saliency map is cut to it.
+    Returns ``sacid.table`` once for each metric, with metric, value (in its own direction) and
+    reason: what could not be scored has NaN and says why.
     """
-    from pyiqa.archs import ssim_arch
-    from pyiqa.archs.func_util import preprocess_rgb
+    found, missing = available(names)
+    tasks = [(sacid, sequence, [m.name for m in found]) for sequence in sacid.sequences if found]
+    scored = run_all(_score_sequence, tasks, jobs, f"scoring {sacid.name}", "sequence")
+    holes = [sacid.table.assign(metric=n, value=np.nan, reason=r) for n, r in missing.items()]
+    return pd.concat([*scored, *holes], ignore_index=True)
 
-    x, y = (preprocess_rgb(image, True, 255).double() for image in (x, y))
-    ssim_map = ssim_arch.ssim(x, y.expand_as(x), get_ssim_map=True, data_range=255)
-    return weighted_mean(ssim_map, saliency[5:-5, 5:-5]).squeeze(1)
+
+def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> pd.DataFrame:
+    rows = sacid.table[sacid.table.sequence == sequence]
+    files = [sacid.root / kind / f"{sequence}.png" for kind in ("reference", "saliency")]
+    files += [sacid.root / "compressed" / f"{sacid.names[row]}.jpg" for row in rows.index]
+    item = f"{sequence} {fingerprint(path.read_bytes() for path in files)}"
+    inputs, blocks = None, []
+    for one in map(metric, names):
+        store = Store("iqa-scores", 2, metric=one.name, key=one.key)
+        values, reasons = store.get(item), [""] * len(rows)
+        if values is None:
+            if inputs is None:  # decoded once for all metrics, or never if all are known
+                extras = sacid.reference(sequence), sacid.saliency_map(sequence)
+                inputs = [(sacid[row].image[None], *extras) for row in rows.index]
+            values, reasons = zip(*(_try(one, *each) for each in inputs), strict=True)
+            if not any(reasons):
+                store.put(item, np.array(values))
+        blocks.append(rows.assign(metric=one.name, value=values, reason=reasons))
+    return pd.concat(blocks)
 
 
-# -- how each metric is opened -----------------------------------------------------------------
+def _try(one: Metric, *inputs: np.ndarray) -> tuple[float, str]:
+    try:  # a failure is NaN and its reason, never the end of a long run
+        (value,) = one(*inputs)
+    except (ValueError, RuntimeError, AssertionError) as error:
+        return np.nan, (str(error).splitlines() or [type(error).__name__])[0]
+    return (value, "") if np.isfinite(value) else (np.nan, f"the score is {value}")
 
 
 def pixels(images: np.ndarray) -> torch.Tensor:
@@ -157,118 +155,96 @@ def pixels(images: np.ndarray) -> torch.Tensor:
     return channels_first.to(best_device()).float() / 255
 
 
-def _ew(pool: Callable, name: str) -> Metric:
-    def score(images: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-        weights = torch.from_numpy(saliency.astype(np.float64)).to(best_device())
-        return pool(pixels(images), pixels(reference[None]), weights).cpu().numpy()
-
-    import pyiqa
-
-    return Metric(name, score, 1, fingerprint([name, pyiqa.__version__]), ("reference", "saliency"))
+def weighted_mean(maps: torch.Tensor, saliency: np.ndarray) -> torch.Tensor:
+    """Mean over pixels, BxCxHxW to BxC, weighted by a saliency map HxW."""
+    good = saliency.min() >= 0 and 0 < saliency.sum() < np.inf
+    require(good, "saliency must be finite, >= 0, and not zero wherever the metric looks")
+    weights = torch.from_numpy(saliency.astype(np.float64)).to(maps.device)
+    return (maps * (weights / weights.sum())).sum(dim=(-2, -1))
 
 
-def _pyiqa(architecture: str, name: str) -> Metric:
-    """Build one of pyiqa's metrics with its weights."""
-    import pyiqa
+def ew_psnr(images: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> torch.Tensor:
+    """EW-PSNR [9]: PSNR with the squared error of RGB averaged by saliency; dB."""
+    error = (pixels(images) - pixels(reference[None])).double().square()
+    return -10 * torch.log10(weighted_mean(error, saliency).mean(dim=1) + 1e-8)  # pyiqa's 1e-8
 
-    if architecture in ("ahiq", "paq2piq") and not hasattr(torch.ops.torchvision, "roi_pool"):
-        raise NotImplementedError(f"{name} needs torchvision's operators, which do not load here")
+
+def ew_ssim(images: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> torch.Tensor:
+    """EW-SSIM [9]: the SSIM map of luma, which ends 5 pixels inside the frame, likewise."""
+    pair = pixels(images), pixels(reference[None])
+    luma = (func_util.preprocess_rgb(each, True, 255).double() for each in pair)
+    ssim_map = ssim_arch.ssim(*luma, get_ssim_map=True, data_range=255)
+    return weighted_mean(ssim_map, saliency[5:-5, 5:-5]).squeeze(1)
+
+
+def _pyiqa(name: str) -> tuple:
+    if name in ("ahiq", "paq2piq") and ensure_torchvision_imports():
+        raise OSError(f"{name!r} calls torchvision's binary, which does not load beside this torch")
+    if not hub.HF_HUB_OFFLINE:
+        try:
+            requests.head(hub.ENDPOINT, timeout=5)
+        except requests.RequestException:
+            hub.HF_HUB_OFFLINE = True  # else its client tries for 23 s a file
     try:
-        network = pyiqa.create_metric(architecture, device=best_device())
-    except pickle.UnpicklingError as error:
-        raise pickle.UnpicklingError(
-            f"the checkpoint of {name} is damaged or holds more than numbers; nothing in it was "
-            "run: delete it and download it again"
+        network = pyiqa.create_metric(name, device=best_device())
+    except Exception as error:  # those of urllib, requests and the hub are OSErrors
+        bad = f"not plain numbers (nothing was run); delete them in {torch.hub.get_dir()}"
+        raise OSError(
+            f"the weights of {name!r} are {'not here' if isinstance(error, OSError) else bad} "
+            f"({str(error).splitlines()[0]}). With network this gets them: "
+            f'python -c "import lib.iqa, pyiqa; pyiqa.create_metric({name!r})"'
         ) from error
-    except (OSError, RuntimeError) as error:  # urllib's, requests' and the hub's are OSErrors
-        raise ConnectionError(
-            f"the weights of {name} are not on this machine and could not be downloaded ("
-            f'{type(error).__name__}); run once where there is network: python -c "from lib import '
-            f"iqa; iqa.metric('{name}')\""
-        ) from error
-    # CLIP-IQA keeps CLIP in a list, out of its own state.
-    parts = map(weights_fingerprint, [network.net, *getattr(network.net, "clip_model", [])])
-    reads = ("reference",) if network.metric_mode == "FR" else ()
 
-    def score(images: np.ndarray, reference: np.ndarray | None, _: object) -> np.ndarray:
-        inputs = [pixels(images)]
-        inputs += [pixels(reference[None]).expand_as(inputs[0])] if reads else []
-        return network(*inputs).double().cpu().numpy()
+    def score(images: np.ndarray, reference: Maybe, _: Maybe) -> torch.Tensor:
+        if network.metric_mode == "NR":
+            return network(pixels(images))
+        return network(pixels(images), pixels(np.broadcast_to(reference, images.shape)))
 
-    key = fingerprint(["pyiqa", pyiqa.__version__, architecture, *parts])
-    return Metric(name, score, -1 if network.lower_better else 1, key, reads)
+    parts = [network.net, *getattr(network.net, "clip_model", [])]  # CLIP-IQA hides CLIP in a list
+    return score, -1 if network.lower_better else 1, fingerprint(map(weights_fingerprint, parts))
 
 
-def _brisque(name: str) -> Metric:
-    """Open pyiqa's BRISQUE with the support vectors of its authors' release, shipped here."""
-    import pyiqa
-    from pyiqa.archs.brisque_arch import brisque
-
+def _brisque() -> tuple:  # pyiqa's, with the support vectors of its authors' release
     path = models.weights_path("brisque")
     svm = {name: tensor.to(best_device()) for name, tensor in load_file(path).items()}
-    key = fingerprint(["brisque", pyiqa.__version__, path.read_bytes()])
-    return Metric(name, lambda images, *_: brisque(pixels(images), **svm).cpu().numpy(), -1, key)
+    return lambda images, *_: brisque_arch.brisque(pixels(images), **svm), -1, path.read_bytes()
 
 
-def _own(weights: str, name: str) -> Metric:
-    network = models.load(weights).to(best_device())
-
-    def score(images: np.ndarray, *_: object) -> np.ndarray:
-        return network(network.normalize(images)).double().cpu().numpy()
-
-    return Metric(name, score, 1, weights_fingerprint(network), network=network)
+def _network(name: str) -> tuple:
+    ours = name not in VARIANTS
+    network = (models.load if ours else load_sgdnet)(name).to(best_device())
+    opened = lambda images, *_: network(network.normalize(images)), 1, weights_fingerprint(network)
+    return (*opened, network) if ours else opened
 
 
-def _sgdnet(variant: str, name: str) -> Metric:
-    from lib.models import sgdnet
-
-    network = sgdnet.load(variant).to(best_device())
-    key = fingerprint(["sgdnet", variant, weights_fingerprint(network)])
-    return Metric(name, lambda images, *_: network.score(images).cpu().numpy(), 1, key)
-
-
-def _full(group: str, name: str, weights: str = "none") -> Entry:
-    return Entry(group, partial(_pyiqa, name), ("reference",), weights)
-
-
-def _none(group: str, name: str, weights: str = "none") -> Entry:
-    return Entry(group, partial(_pyiqa, name), (), weights)
-
-
-def _ours(weights: str) -> Entry:
-    return Entry(NO_REFERENCE, partial(_own, weights), weights="shipped")
-
-
-BOTH, BY_HAND = ("reference", "saliency"), "download by hand, ~110 MB"
+NSS, FR, NR, BEYOND = "NSS based", "FR", "NR", "beyond the paper"
 # The order is Table III's. Sizes count the ImageNet trunk that pyiqa fetches beside the metric.
 REGISTRY: dict[str, Entry] = {
-    "MS-SSIM": _full(NSS_BASED, "ms_ssim"),
-    "BRISQUE": Entry(NSS_BASED, _brisque, weights="shipped"),
-    "PSNR": _full(NSS_BASED, "psnr"),
-    "SSIM": _full(NSS_BASED, "ssim"),
-    "VIF": _full(NSS_BASED, "vif"),
-    "EW-SSIM": Entry(NSS_BASED, partial(_ew, ew_ssim), BOTH),
-    "EW-PSNR": Entry(NSS_BASED, partial(_ew, ew_psnr), BOTH),
-    "AHIQ": _full(FULL_REFERENCE, "ahiq", "download, ~560 MB"),
-    "LPIPS": _full(FULL_REFERENCE, "lpips", "download, ~245 MB"),
-    "PieAPP": _full(FULL_REFERENCE, "pieapp", "download, ~275 MB"),
-    "TOPIQ-FR": _full(FULL_REFERENCE, "topiq_fr", "download, ~250 MB"),
-    "DISTS": _full(FULL_REFERENCE, "dists", "download, ~555 MB"),
-    "MANIQA": _none(NO_REFERENCE, "maniqa", "download, ~890 MB"),
-    "TReS": _none(NO_REFERENCE, "tres", "download, ~715 MB"),
-    "HyperIQA": _none(NO_REFERENCE, "hyperiqa", "download, ~210 MB"),
-    "SGDNet-None": Entry(NO_REFERENCE, partial(_sgdnet, "none"), (), BY_HAND),
-    "PaQ2PiQ": _none(NO_REFERENCE, "paq2piq", "download, ~95 MB"),
-    "SGDNet-Output": Entry(NO_REFERENCE, partial(_sgdnet, "output"), (), BY_HAND),
-    "Baseline-GradCAM-Loss": _ours("gradcam-loss-lite0"),
-    "CLIP-IQA+": _none(NO_REFERENCE, "clipiqa+", "download, ~256 MB"),
-    "Baseline": _ours("baseline-lite0"),
-    "TOPIQ-NR": _none(NO_REFERENCE, "topiq_nr", "download, ~285 MB"),
-    "Baseline-Sal-Loss": _ours("sal-loss-lite0"),
-    "MUSIQ": _none(NO_REFERENCE, "musiq", "download, ~110 MB"),
-    "DBCNN": _none(NO_REFERENCE, "dbcnn", "download, ~620 MB"),
-    "FSIM": _full(BEYOND, "fsim"),
-    "GMSD": _full(BEYOND, "gmsd"),
-    "VSI": _full(BEYOND, "vsi"),
-    "PIQE": _none(BEYOND, "piqe"),
+    "MS-SSIM": Entry(NSS, partial(_pyiqa, "ms_ssim"), True),
+    "BRISQUE": Entry(NSS, _brisque, weights="shipped"),
+    "PSNR": Entry(NSS, partial(_pyiqa, "psnr"), True),
+    "SSIM": Entry(NSS, partial(_pyiqa, "ssim"), True),
+    "VIF": Entry(NSS, partial(_pyiqa, "vif"), True),
+    "EW-SSIM": Entry(NSS, lambda: (ew_ssim, 1, ""), True, True),
+    "EW-PSNR": Entry(NSS, lambda: (ew_psnr, 1, ""), True, True),
+    "AHIQ": Entry(FR, partial(_pyiqa, "ahiq"), True, weights="download, ~560 MB"),
+    "LPIPS": Entry(FR, partial(_pyiqa, "lpips"), True, weights="download, ~245 MB"),
+    "PieAPP": Entry(FR, partial(_pyiqa, "pieapp"), True, weights="download, ~275 MB"),
+    "TOPIQ-FR": Entry(FR, partial(_pyiqa, "topiq_fr"), True, weights="download, ~250 MB"),
+    "DISTS": Entry(FR, partial(_pyiqa, "dists"), True, weights="download, ~555 MB"),
+    "MANIQA": Entry(NR, partial(_pyiqa, "maniqa"), weights="download, ~890 MB"),
+    "TReS": Entry(NR, partial(_pyiqa, "tres"), weights="download, ~715 MB"),
+    "HyperIQA": Entry(NR, partial(_pyiqa, "hyperiqa"), weights="download, ~210 MB"),
+    "SGDNet-None": Entry(NR, partial(_network, "none"), weights="download by hand, ~110 MB"),
+    "PaQ2PiQ": Entry(NR, partial(_pyiqa, "paq2piq"), weights="download, ~95 MB"),
+    "SGDNet-Output": Entry(NR, partial(_network, "output"), weights="download by hand, ~110 MB"),
+    "Baseline-GradCAM-Loss": Entry(NR, partial(_network, "gradcam-loss-lite0"), weights="shipped"),
+    "CLIP-IQA+": Entry(NR, partial(_pyiqa, "clipiqa+"), weights="download, ~256 MB"),
+    "Baseline": Entry(NR, partial(_network, "baseline-lite0"), weights="shipped"),
+    "TOPIQ-NR": Entry(NR, partial(_pyiqa, "topiq_nr"), weights="download, ~285 MB"),
+    "Baseline-Sal-Loss": Entry(NR, partial(_network, "sal-loss-lite0"), weights="shipped"),
+    "MUSIQ": Entry(NR, partial(_pyiqa, "musiq"), weights="download, ~110 MB"),
+    "DBCNN": Entry(NR, partial(_pyiqa, "dbcnn"), weights="download, ~620 MB"),
+    **{n: Entry(BEYOND, partial(_pyiqa, n.lower()), True) for n in ("FSIM", "GMSD", "VSI")},
+    "PIQE": Entry(BEYOND, partial(_pyiqa, "piqe")),
 }

@@ -1,18 +1,18 @@
 """SACID: 60 photographs, each through a saliency-aware codec at 4 presets x 3 bitrates.
 
 A. Kirillov, A. Moskalenko, D. Vatolin, "Bridging the Gap Between Saliency Prediction and Image
-Quality Assessment" (Section III-D); github.com/Alexkkir/SACID. Subjective scores are from pairwise
-comparisons within a sequence, anchored at 0 for its worst picture: they do not compare across
-sequences. A tree of pictures, whether published or made by `lib.data.simulated_sacid`:
+Quality Assessment" (Section III-D); github.com/Alexkkir/SACID. Scores are from pairwise comparisons
+within a sequence, anchored at 0 for its worst picture: they do not compare across sequences. The
+720 published scores ship with the project (`read_scores`); the pictures do not.
 
     reference/<sequence>.png
     saliency/<sequence>.png
     compressed/<sequence>/h264v@targetbbp100=<8|12|16>_preset=<none|p132|p220|p310>.jpg
-    moses.csv       sequence, test_case, subjective_score
-
-The 720 published scores ship with the project (`read_scores`); the pictures do not.
+    moses.csv     sequence, test_case, subjective_score
+    about.json    name and kind, where scores are not people's (`lib.data.simulated_sacid`)
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -33,49 +33,57 @@ SOURCE = Source(
     url="https://codeload.github.com/Alexkkir/SACID/zip/HEAD",
     about="770 MB",
     limit_mb=2000,
-    files={f: f for f in ("reference/", "compressed/", "saliency/", "moses.csv")},
+    files={name: name for name in ("reference/", "compressed/", "saliency/", "moses.csv")},
     manifest="sacid.txt",
 )
 
 
 class SACID(Dataset):
-    """The compressed pictures; records are named ``<sequence>/<test_case>``.
+    """The compressed pictures of a folder; records are named ``<sequence>/<test_case>``.
 
-    `table` has a row a record: sequence, test_case, score, preset, bpp (the target). `sequences`
-    are their names, sorted.
+    Attributes
+    ----------
+    sequences : list of str
+        The photographs, sorted.
+    table : DataFrame
+        One row a record: sequence, test_case, preset, bpp (the target), score.
     """
 
     name, kind = "SACID", "human scores (pairwise, anchored)"
 
-    def __init__(self, root: Path, scores: Path | None = None):
+    def __init__(self, root: Path):
         self.root = Path(root)
-        if not (self.root / "compressed").is_dir():
+        if not (self.root / "moses.csv").is_file():
             raise FileNotFoundError(
-                f"no SACID at {root} (it has no folder compressed/); run `make data PROFILE=open`, "
-                "or point DATA_DIR at the folder that holds sacid/"
+                f"no SACID at {root} (it has no moses.csv); run `make data PROFILE=open`, or point "
+                "DATA_DIR at the folder that holds sacid/"
             )
-        table = read_scores(scores or self.root / "moses.csv")
-        table = table.rename(columns={"subjective_score": "score"})
-        place = table.test_case.map({case: n for n, case in enumerate(TEST_CASES)})
-        table = table.assign(place=place).sort_values(["sequence", "place"], kind="stable")
-        self.table = table.drop(columns="place").reset_index(drop=True)
-        self.sequences = list(self.table.sequence.unique())
-        self.names = [f"{row.sequence}/{row.test_case}" for row in self.table.itertuples()]
+        if (path := self.root / "about.json").is_file():
+            vars(self).update(json.loads(path.read_text(encoding="utf-8")))
+        scores = read_scores(self.root / "moses.csv").rename(columns={"subjective_score": "score"})
+        order = np.lexsort([scores.test_case.map(TEST_CASES.index), scores.sequence])
+        columns = ["sequence", "test_case", "preset", "bpp", "score"]
+        self.table = scores.iloc[order][columns].reset_index(drop=True)
+        self.sequences = sorted(self.table.sequence.unique())
+        self.names = (self.table.sequence + "/" + self.table.test_case).tolist()
         wanted = [f"{kind}/{s}.png" for kind in ("reference", "saliency") for s in self.sequences]
         wanted += [f"compressed/{name}.jpg" for name in self.names]
-        if missing := [path for path in wanted if not (self.root / path).is_file()]:
+        missing = [path for path in wanted if not (self.root / path).is_file()]
+        if missing:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(wanted)} files are missing in {self.root}, the first is "
-                f"{missing[0]}; run `make data PROFILE=open` for the published SACID"
+                f"{len(missing)} of {len(wanted)} files are missing in {root}, the first is "
+                f"{missing[0]}; run `make data PROFILE=open`"
             )
-        self.fingerprint = fingerprint(
-            ["sacid", *zip(self.names, self.table.score.round(9), strict=True)]
-            + [(path, (self.root / path).stat().st_size) for path in wanted]
-        )
+        sizes = [(path, (self.root / path).stat().st_size) for path in wanted]
+        self.fingerprint = fingerprint(["sacid", *self.names, *self.table.score, *sizes])
+
+    @property
+    def contents(self) -> list[str]:  # noqa: D102
+        return self.table.sequence.tolist()
 
     def __getitem__(self, index: int) -> Record:
-        image = read_image(self.root / "compressed" / f"{self.names[index]}.jpg")
-        return Record(self.names[index], image, mos=float(self.table.score.iloc[index]))
+        path = self.root / "compressed" / f"{self.names[index]}.jpg"
+        return Record(self.names[index], read_image(path), mos=float(self.table.score.iloc[index]))
 
     def reference(self, sequence: str) -> np.ndarray:
         """Read the uncompressed picture of a sequence: HxWx3 uint8."""
@@ -83,44 +91,33 @@ class SACID(Dataset):
 
     def saliency_map(self, sequence: str) -> np.ndarray:
         """Read the saliency map of a sequence: HxW float32 in [0, 1], of the reference's size."""
-        path = self.root / "saliency" / f"{sequence}.png"
-        saliency = read_image(path)[..., 0].astype(np.float32) / 255
+        saliency = read_image(self.root / "saliency" / f"{sequence}.png")[..., 0] / np.float32(255)
         with Image.open(self.root / "reference" / f"{sequence}.png") as picture:
             return resize_map(saliency, picture.size[::-1])
 
 
 def read_scores(path: Path = PUBLISHED_SCORES) -> pd.DataFrame:
-    """Read subjective scores in SACID's format; the published ones by default.
+    """Read scores in SACID's format, by default the published ones, in the order of the file.
 
-    Returns
-    -------
-    DataFrame
-        sequence, test_case, subjective_score, preset, bpp (the target), in the order of the file.
+    Columns: sequence, test_case, subjective_score, preset, bpp (the target).
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no scores at {path}; download SACID again")
-    scores = pd.read_csv(path, dtype={"sequence": str})
+    scores = pd.read_csv(path, dtype={"sequence": str}, float_precision="round_trip")
     if list(scores) != ["sequence", "test_case", "subjective_score"]:
         raise ValueError(f"{path}: the columns must be sequence, test_case, subjective_score")
-    for sequence, cases in scores.groupby("sequence").test_case:
-        if sorted(cases.astype(str)) != sorted(TEST_CASES):
-            odd = set(cases) - set(TEST_CASES) or set(cases[cases.duplicated()])
-            odd = odd or set(TEST_CASES) - set(cases)
-            raise ValueError(
-                f"{path}: {sequence} must have each of the {len(TEST_CASES)} test cases once; "
-                f"look at {min(odd, key=str)}, or download the file again"
-            )
-    numbers = pd.to_numeric(scores.subjective_score, errors="coerce")
-    if not np.isfinite(numbers).all():
-        row = scores[~np.isfinite(numbers)].iloc[0]
-        raise ValueError(
-            f"{path}: no finite score for {row.sequence} {row.test_case}; mend its row"
-        )
+    for sequence, block in scores.groupby("sequence"):
+        if sorted(block.test_case.astype(str)) != sorted(TEST_CASES):
+            raise ValueError(f"{path}: {sequence} must have each of the twelve test cases once")
+        if not np.isfinite(pd.to_numeric(block.subjective_score, errors="coerce")).all():
+            raise ValueError(f"{path}: {sequence} has a score that is no finite number")
+    return add_conditions(scores)
+
+
+def add_conditions(scores: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns preset and bpp (the target bits per pixel), read off `test_case`."""
     parts = scores.test_case.str.extract(r"=(?P<bpp>\d+)_preset=(?P<preset>\w+)")
-    bpp = parts.bpp.astype(int) / 100
-    return scores.assign(subjective_score=numbers, preset=parts.preset, bpp=bpp)
+    return scores.assign(preset=parts.preset, bpp=parts.bpp.astype(int) / 100)
 
 
 def open(root: Path) -> SACID:
-    """Open the published pictures in the folder `root`."""
+    """Open SACID in the folder `root`."""
     return SACID(root)
