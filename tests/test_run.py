@@ -24,7 +24,8 @@ def write_notebook(path, *sources, parameters=PARAMETERS):
     tagged = new_code_cell(parameters, metadata={"tags": ["parameters"]})
     cells = [new_markdown_cell("# Title"), tagged, *map(new_code_cell, sources)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(new_notebook(cells=cells), path)
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
     return path
 
 
