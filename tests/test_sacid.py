@@ -16,7 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from lib import x264
 from lib.codec import BITRATES, PRESETS, TEST_CASES, aq_offsets, macroblock_map, solve_offsets
-from lib.data import load, simulated_sacid
+from lib.data import load
 from lib.data.sacid import SACID, read_scores
 from lib.data.simulated_sacid import build, read, seen_psnr
 from lib.images import read_image
@@ -53,9 +53,6 @@ def contents(root):
     """Every file but what a killed run may leave hidden."""
     paths = (p for p in sorted(root.rglob("[!.]*")) if p.is_file())
     return {str(p.relative_to(root)): p.read_bytes() for p in paths}
-
-
-# --- the builder ------------------------------------------------------------------------------
 
 
 def test_the_layout_is_sacids_and_the_manifest_says_what_was_reached(built):
@@ -123,26 +120,6 @@ def test_a_killed_process_ends_the_same_and_leaves_no_half_file(built, tmp_path)
     assert contents(tmp_path) == contents(built[0])
 
 
-@pytest.mark.parametrize("left", [0, 1, 5, 14, 27])
-def test_a_builder_that_dies_anywhere_ends_the_same(built, left, tmp_path, monkeypatch):
-    whole, writes = simulated_sacid.write_atomically, iter(range(left))
-
-    def dies(path, write):
-        if next(writes, None) is None:
-            raise KeyboardInterrupt
-        whole(path, write)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(simulated_sacid, "write_atomically", dies)
-        build(Pictures(), tmp_path, middle)
-    assert not (tmp_path / "manifest.csv").exists()
-    build(Pictures(), tmp_path, middle)
-    assert contents(tmp_path) == contents(built[0])
-
-
-# --- simulated scores -------------------------------------------------------------------------
-
-
 def test_simulated_assessors_see_errors_where_people_look():
     image = np.full((10, 10, 3), 100, np.uint8)
     worse, density = image.copy(), np.zeros((10, 10))
@@ -171,9 +148,6 @@ def test_a_simulated_sacid_is_a_tree_that_sacid_reads(empty_cache):
     assert (sacid.root / case).samefile(other.root / case)
     with pytest.raises(ValueError, match="no fixation densities"):
         load("simulated-sacid", references="sample-quality", images=1)
-
-
-# --- the loader -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -208,16 +182,9 @@ def test_the_published_layout_is_read(published):
     saliency = dataset.saliency_map("ant-y_2")
     assert saliency.shape == (40, 60) and saliency.dtype == np.float32
     assert saliency == pytest.approx(0.2)
-
-
-def test_the_fingerprint_follows_scores_and_files(published):
-    first = SACID(published).fingerprint
-    assert SACID(published).fingerprint == first
     moses = published / "moses.csv"
     moses.write_text(moses.read_text().replace("0.25", "0.35"))
-    second = SACID(published).fingerprint
-    Image.new("RGB", (60, 41), 51).save(published / "reference/ant-y_2.png")
-    assert len({first, second, SACID(published).fingerprint}) == 3
+    assert SACID(published).fingerprint != dataset.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -229,6 +196,8 @@ def test_a_missing_file_is_named_with_the_mend(published, path):
     with pytest.raises(FileNotFoundError, match="make data PROFILE=open") as caught:
         SACID(published)
     assert path in str(caught.value) and "1 of 28 files are missing" in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="make data PROFILE=open"):
+        SACID(published / "elsewhere")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +206,6 @@ def test_a_missing_file_is_named_with_the_mend(published, path):
         ("subjective_score", "score2", "columns must be"),
         ("ant-y_2,h264v@targetbbp100=8_preset=none,0.0\n", "", "ant-y_2 .* twelve test cases once"),
         ("preset=p310,0.75", "preset=p310,", "ant-y_2 has a score that is no finite number"),
-        ("preset=p310,0.75", "preset=p310,inf", "no finite number"),
         ("preset=p310,0.75", "preset=p310,good", "no finite number"),
         ("preset=p132,0.25", "preset=p220,0.25", "twelve test cases once"),
     ],
@@ -250,11 +218,6 @@ def test_a_wrong_table_is_refused(published, old, new, message):
     with pytest.raises(ValueError, match=message) as caught:
         SACID(published)
     assert str(moses) in str(caught.value)
-
-
-def test_without_any_folder_the_way_to_get_it_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match="make data PROFILE=open"):
-        SACID(tmp_path / "sacid")
 
 
 def test_the_published_scores_are_720_with_the_known_means():

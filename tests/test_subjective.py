@@ -48,23 +48,6 @@ def make_votes(rows):
     return pd.DataFrame(rows, columns=columns).assign(sequence="x")
 
 
-# Plain Newton steps from equal utilities end far off, where the likelihood is flat.
-RING = pd.DataFrame(np.zeros((5, 5)))
-for winner, loser, number in (
-    (0, 1, 18929),
-    (1, 2, 265),
-    (2, 3, 390),
-    (3, 4, 3),
-    (4, 0, 21),
-    (2, 1, 5),
-    (4, 3, 129),
-):
-    RING.loc[winner, loser] = number
-
-
-# --- fits by hand, and against peers ----------------------------------------------------------
-
-
 def test_bradley_terry_of_two_by_hand():
     # 3 of 4 votes: the difference is ln 3; its information n p q = 4 * 3/4 * 1/4
     table = fit_scores(pd.DataFrame([[0, 3], [1, 0]]))
@@ -81,58 +64,13 @@ def test_chain_of_three_by_hand():
     assert (table.standard_error**2).tolist() == pytest.approx([1.5 + 4 / 3, 4 / 3, 0])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_scores_agree_with_a_direct_search(seed):
     counts = random_counts(seed)
     votes = [(i, j) for i in range(12) for j in range(12) for _ in range(int(counts.loc[i, j]))]
     peer = choix.opt_pairwise(12, votes, alpha=0, tol=1e-8)
     ours = fit_scores(counts).subjective_score
     np.testing.assert_allclose(ours, peer - peer.min(), atol=1e-4)
-
-
-@pytest.mark.parametrize("counts", [random_counts(4), RING], ids=["random", "ring"])
-def test_expected_wins_are_the_observed_ones_at_the_maximum(counts):
-    u, counts = fit_scores(counts).subjective_score.to_numpy(), counts.to_numpy()
-    expected = (counts + counts.T) / (1 + np.exp(u - u[:, None]))
-    np.testing.assert_allclose(expected.sum(axis=1), counts.sum(axis=1), rtol=1e-6)
-
-
-def test_errors_invert_the_curvature_of_the_likelihood():
-    counts = random_counts(5).to_numpy()[:4, :4]
-    table = fit_scores(pd.DataFrame(counts))
-    free = np.flatnonzero(table.subjective_score > 0)
-
-    def loss(step):
-        u = table.subjective_score.to_numpy().copy()
-        u[free] += step  # the worst stays at 0
-        return (counts * np.log1p(np.exp(u - u[:, None]))).sum()
-
-    h, steps = 1e-3, 1e-3 * np.eye(3)
-    hessian = [
-        [(loss(a + b) - loss(a - b) - loss(b - a) + loss(-a - b)) / (4 * h * h) for b in steps]
-        for a in steps
-    ]
-    expected = np.sqrt(np.diag(np.linalg.inv(hessian)))
-    np.testing.assert_allclose(table.standard_error.iloc[free], expected, rtol=1e-3)
-
-
-# --- invariances ------------------------------------------------------------------------------
-
-
-def test_names_and_order_of_the_stimuli_do_not_matter():
-    counts = random_counts(6).set_axis(TEST_CASES).set_axis(TEST_CASES, axis=1)
-    order = np.random.default_rng(0).permutation(12)
-    there, here = fit_scores(counts.iloc[order, order]), fit_scores(counts)
-    pd.testing.assert_frame_equal(there.loc[TEST_CASES], here, rtol=1e-6, atol=1e-7)
-
-
-def test_more_of_the_same_votes_leave_scores_and_shrink_errors():
-    once, often = fit_scores(random_counts(7)), fit_scores(10**6 * random_counts(7))
-    np.testing.assert_allclose(often.subjective_score, once.subjective_score, atol=1e-7)
-    np.testing.assert_allclose(often.standard_error * 10**3, once.standard_error, rtol=1e-5)
-
-
-# --- data without a finite answer -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -156,15 +94,6 @@ def test_alpha_leaves_alone_what_has_a_finite_answer():
     pd.testing.assert_frame_equal(fit_scores(counts, 0.5), fit_scores(counts))
 
 
-def test_nearly_separable_votes_converge():
-    counts = pd.DataFrame([[0, 1e6, 1e6], [1, 0, 1e6], [0, 1, 0]])
-    assert np.diff(fit_scores(counts).subjective_score).max() < -3
-    assert np.ptp(fit_scores(RING).subjective_score) < 20
-
-
-# --- the study --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("votes_per_pair", [3, 10])
 def test_design_is_balanced(votes_per_pair):
     sizes = {"votes_per_pair": votes_per_pair, "assessors": 77, "questions": 3}
@@ -184,19 +113,6 @@ def test_design_is_balanced(votes_per_pair):
     assert set(asked.groupby("assessor").size()) == {3}
     better = np.where(asked.verification == "left", asked.left, asked.right)
     assert set(better) == {REFERENCE}
-
-
-def test_design_shows_each_person_a_random_order():
-    design = design_study(NAMES)
-    place = design.groupby("assessor").cumcount()[design.verification.notna()]
-    assert place.mean() / (len(design) / 1400 - 1) == pytest.approx(0.5, abs=0.03)
-
-
-def test_seed_decides_design_and_votes():
-    designs = [design_study(NAMES[:3], assessors=50, seed=s) for s in (0, 0, 1)]
-    assert designs[0].equals(designs[1]) and not designs[0].equals(designs[2])
-    votes = [simulate_votes(designs[0], latent_utilities(0), seed=s) for s in (0, 0, 1)]
-    assert votes[0].equals(votes[1]) and not votes[0].equals(votes[2])
 
 
 @pytest.mark.parametrize("votes_per_pair", [0, 51])
@@ -253,18 +169,6 @@ def test_errors_name_the_sequence():
     with pytest.raises(ValueError, match=r"^y: a never lost"):
         score_study(both, ["a", "b"])
     assert len(score_study(both, ["a", "b"], alpha=0.1)) == 4
-
-
-def test_the_filter_keeps_who_looks_and_a_quarter_of_who_tosses_a_coin():
-    design, utilities = design_study(NAMES), latent_utilities(0)
-    kept = [
-        keep_attentive(simulate_votes(design, utilities, share)).assessor.nunique() / 1400
-        for share in (0, 1)
-    ]
-    assert kept[0] > 0.995 and kept[1] == pytest.approx(0.25, abs=0.035)
-
-
-# --- recovery of known utilities --------------------------------------------------------------
 
 
 def test_a_study_recovers_utilities_and_inattention_shrinks_them():
