@@ -113,8 +113,9 @@ def fit_scores(counts: pd.DataFrame, alpha: float = 0.0) -> pd.DataFrame:
     counts : DataFrame (n, n)
         Votes for the row over the column, from `count_votes`.
     alpha : float
-        Regularisation of choix, used only where no finite scores fit best: they do if and only if a
-        chain of wins leads from every stimulus to every other one (L. Ford, 1957). 0 refuses.
+        Made-up votes for each stimulus over each other one, used only where no finite scores fit
+        best: they do if and only if a chain of wins leads from every stimulus to every other one
+        (L. Ford, 1957). With 0 that is a ValueError.
 
     Returns
     -------
@@ -128,9 +129,10 @@ def fit_scores(counts: pd.DataFrame, alpha: float = 0.0) -> pd.DataFrame:
         top = next(k for k in range(chains) if not wins[chain != k][:, chain == k].any())
         raise ValueError(
             f"{counts.index[chain == top][0]} never lost to some of the others, so no finite "
-            "scores fit best (Ford, 1957): collect more votes, or give alpha, e.g. 0.03"
+            "scores fit best (Ford, 1957): collect more votes, or give alpha, e.g. 0.1"
         )
-    utility = choix.ilsr_pairwise_dense(wins, alpha * (chains > 1), max_iter=10_000, tol=1e-12)
+    wins = wins + alpha * (chains > 1) * (1 - np.eye(n))
+    utility = choix.ilsr_pairwise_dense(wins, max_iter=10_000, tol=1e-12)
     utility = utility.round(9)  # so that of equals the first is the worst, on any machine
     p, worst = expit(utility[:, None] - utility), utility.argmin()
     weight = (wins + wins.T) * p * p.T  # votes of a pair, times the variance of one of them

@@ -111,7 +111,8 @@ def _search(error: Callable[[float], float], limit: float, tolerance: float) -> 
 def code(frame: av.VideoFrame, qp: float, grid: np.ndarray | float = 0.0) -> bytes:
     """Code a frame (`to_frame`) once, at a QP of the frame and offsets for its macroblocks."""
     # x264 takes no rate factor above 51; what is asked beyond goes to every macroblock.
-    frame = _with_offsets(frame, grid + max(0.0, qp - COARSEST))
+    shifted = np.clip(grid + max(0.0, qp - COARSEST), -COARSEST, COARSEST)
+    frame = _with_offsets(frame, shifted)
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuv420p"
     encoder.time_base, encoder.thread_count = Fraction(1, 25), 1  # same bytes on any machine

@@ -91,7 +91,7 @@ def read_scores(path: Path = PUBLISHED_SCORES) -> pd.DataFrame:
 
     Columns: sequence, test_case, subjective_score, preset, bpp (the target).
     """
-    scores = pd.read_csv(path, dtype={"sequence": str}, float_precision="round_trip")
+    scores = pd.read_csv(path, dtype={"sequence": str})
     if list(scores) != ["sequence", "test_case", "subjective_score"]:
         raise ValueError(f"{path}: the columns must be sequence, test_case, subjective_score")
     for sequence, block in scores.groupby("sequence"):

@@ -152,8 +152,7 @@ def study(root: Path, kind: str, inattentive: float, seed: int, **design: int) -
 
 def read(root: Path, table: str) -> pd.DataFrame:
     """Read a table of a tree: "manifest", "votes" or "utilities"."""
-    types = {"dtype": {"sequence": str}, "float_precision": "round_trip"}
-    return pd.read_csv(Path(root) / f"{table}.csv", **types)
+    return pd.read_csv(Path(root) / f"{table}.csv", dtype={"sequence": str})
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
