@@ -149,18 +149,6 @@ def test_ew_psnr_of_a_hand_worked_case():
     np.testing.assert_allclose(score, -10 * np.log10(0.75 * 0.2**2), rtol=1e-6)
 
 
-def test_a_single_pixel_looked_at_gives_the_ssim_of_the_window_around_it():
-    row, column = 100, 200
-    gaze = np.zeros(REFERENCE.shape[:2])
-    gaze[row, column] = 1
-    window = np.s_[..., row - 5 : row + 6, column - 5 : column + 6, :]
-    np.testing.assert_allclose(
-        iqa.metric("EW-SSIM")(IMAGES, REFERENCE, gaze),
-        iqa.metric("SSIM")(IMAGES[window], REFERENCE[window]),
-        rtol=1e-6,
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "images", "reference", "saliency", "message"),
     [

@@ -7,7 +7,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from lib import iqa
 from lib.models.sgdnet import VARIANTS, SGDNet, load_sgdnet, read_keras
@@ -74,15 +73,6 @@ def test_the_network_is_keras_and_scores_as_a_metric(variant, tmp_path, monkeypa
     assert metric(pattern()[None])[0] == pytest.approx(GOLDEN[variant], rel=1e-4)
     assert metric.sign == 1 and metric.network is None
     iqa.metric.cache_clear()
-
-
-def test_the_output_variant_has_a_map_a_32nd_of_the_size():
-    with torch.no_grad():
-        score, saliency = SGDNet("output").both(torch.zeros(2, 3, 97, 130))
-        assert score.shape == (2,) and saliency.shape == (2, 4, 5) and (saliency >= 0).all()
-        assert SGDNet("none").both(torch.zeros(1, 3, 64, 64))[1] is None
-    with pytest.raises(ValueError, match="variant must be one of none, output"):
-        SGDNet("input")
 
 
 @pytest.mark.parametrize(
