@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib import report
-from lib.store import write_atomically
-from lib.records import Dataset, Record
+from lib import plots
+from lib.iqa import Metric
 from lib.masking import chance_source, masked_scores
 from lib.models.baseline import Baseline
-from lib.models.zoo import Scorer
 from lib.paths import ROOT, figures_dir
+from lib.records import Dataset, Record
+from lib.store import write_atomically
 
 
 class Noise(Dataset):
@@ -47,14 +47,13 @@ def measure(images: int, shares: int) -> dict[str, float]:
     network = Baseline("efficientnet_lite0", "random")
 
     @torch.inference_mode()
-    def score(pictures: np.ndarray) -> np.ndarray:
-        return network(network.normalize(pictures)).double().numpy()
+    def score(pictures: np.ndarray, *_: object) -> torch.Tensor:
+        return network(network.normalize(pictures))
 
     inside = list(np.linspace(0, 1, shares + 2)[1:-1])
     start = time.perf_counter()
-    masked_scores(
-        Scorer("lite0", score, "bench"), Noise(images), [chance_source(0)], ["black"], inside, 256
-    )
+    lite0 = Metric("bench", None, name="lite0", score=score, sign=1, key="bench")
+    masked_scores(lite0, Noise(images), [chance_source(0)], ["black"], inside, 256)
     seconds = time.perf_counter() - start
     return {"images": images, "shares": shares, "seconds": seconds, "peak_mib": peak_mib()}
 
@@ -88,7 +87,7 @@ def in_fresh_processes(sizes: list[tuple[int, int]]) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame) -> Path:
     """Draw time and memory against the number of masked pictures, as figures/bench/."""
-    report.set_style()
+    plots.set_style()
     table = table.assign(pictures=table.images * table.shares * 2)
     figure, axes = plt.subplots(1, 2, figsize=(7, 2.6))
     for shares, part in table.groupby("shares"):

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from benchmarks.masking_cost import peak_mib
-from lib.dual_task import VARIANTS, starting_network
+from lib.dual_task import VARIANTS
+from lib.losses import Recipe, losses
+from lib.models.baseline import KINDS
 from lib.paths import ROOT
-from lib.training import MAP_STRIDE, Recipe, batch_losses, freeze_stages, make_optimizer
+from lib.training import MAP_STRIDE, freeze_stages, make_optimizer
 
 SIDE, BATCH = 192, 16  # what the `open` profile of notebook 03 trains on
 
@@ -21,7 +23,7 @@ def step_of(variant: str) -> Callable[[], None]:
     """Return a function that makes one whole training step of a variant, on noise."""
     kind, share = VARIANTS[variant]
     recipe = Recipe(frozen_stages=3, saliency_weight=share)
-    network = starting_network(kind, "efficientnet_lite0", seed=0)
+    network = KINDS[kind]("efficientnet_lite0", "imagenet", seed=0)
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (BATCH, SIDE, SIDE, 3), np.uint8))
     cells = SIDE // MAP_STRIDE
@@ -31,9 +33,9 @@ def step_of(variant: str) -> Callable[[], None]:
     optimizer = make_optimizer(network, recipe)
 
     def step() -> None:
-        parts = batch_losses(network, pixels, target, target_map, recipe)
+        parts = losses(network, pixels, target, target_map, recipe)
         optimizer.zero_grad(set_to_none=True)
-        (parts["iqa_loss"] + share * parts.get("saliency_loss", 0.0)).backward()
+        parts["loss"].backward()
         optimizer.step()
 
     return step

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from lib import cam, data, iqa, metrics
 from lib.paths import ROOT
@@ -20,7 +21,7 @@ FLOORS = [
     {"maps", "transforms", "metrics", "stats"},
     {"cam", "codec", "x264", "subjective", "models"},
     {"sources", "losses", "training", "report", "plots", "iqa"},
-    {"evaluation", "masking", "curves", "scoring", "dual_task"},
+    {"evaluation", "masking", "curves", "dual_task"},
     {"data"},
     {"weights", "run"},
     {"__main__"},
@@ -29,6 +30,11 @@ FLOORS = [
 
 def lines(path):
     return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def module(path):
+    name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    return name.removesuffix(".__init__")
 
 
 def part(name):
@@ -50,11 +56,6 @@ def imports(path):
             else:
                 found.add(node.module)
     return found
-
-
-def module(path):
-    name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    return name.removesuffix(".__init__")
 
 
 def test_the_lib_is_thin():
@@ -152,17 +153,16 @@ def test_a_new_saliency_metric_is_one_entry(monkeypatch):
 
 
 def test_a_new_iqa_metric_is_one_entry(monkeypatch):
-    def opened(name):
-        return iqa.Metric(name, lambda images, *_: images.mean(axis=(1, 2, 3)), 1, "toy")
+    def score(images, *_):
+        return torch.from_numpy(images.mean(axis=(1, 2, 3)))
 
-    monkeypatch.setitem(iqa.REGISTRY, "brightness", iqa.Entry("beyond the paper", opened))
+    entry = iqa.Entry("beyond the paper", lambda: (score, 1, "toy, 1"))
+    monkeypatch.setitem(iqa.REGISTRY, "brightness", entry)
     (found,), missing = iqa.available(["brightness"])
     assert not missing and found(np.full((2, 4, 4, 3), 7, np.uint8)).tolist() == [7, 7]
 
 
 def test_a_new_cam_method_is_one_entry(monkeypatch):
-    import torch
-
     monkeypatch.setitem(cam.METHODS, "activations", lambda A, gradient: A)
     conv = torch.nn.Conv2d(3, 2, 3, padding=1)
     model = torch.nn.Sequential(

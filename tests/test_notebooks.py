@@ -1,6 +1,7 @@
-"""The notebooks run headlessly, and the committed outputs are those of the committed tables."""
+"""The notebooks run headlessly, refuse silly parameters, and are committed clean."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,10 +9,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from lib.dual_task import TUNED, VARIANTS
 from lib.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+OPEN = ROOT / "figures" / "open"
 
 SMALL = {
     "00": {},
@@ -25,20 +26,18 @@ SMALL = {
     "02": {
         "IMAGES": 3,
         "MODELS": ["baseline-lite0", "piqe"],
-        "FILLS": ["mean", "in-painting"],
+        "FILLS": ["mean"],
         "TWELFTHS": [0, 3, 12],
         "LONG_SIDE": 96,
         "GAZE_IMAGES": 2,
         "EXAMPLES": [1],
-        "RESAMPLES": 20,
+        "RESAMPLES": 50,
     },
     "03": {
         "EPOCHS": 1,
         "IMAGE_SIZE": 64,
         "CROP_SIZE": 32,
         "INPUT_LONG_SIDE": 64,
-        "FINE_TUNE_EPOCHS": 1,
-        "TRADE_OFF": [1.0],
         "FIGURE_IMAGES": [0, 1],
     },
     "04": {
@@ -56,6 +55,10 @@ SMALL = {
 }
 
 
+def code_of(notebook):
+    return [c for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
     for variable in ("FIGURES_DIR", "CACHE_DIR"):
@@ -65,7 +68,7 @@ def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
         for name, value in SMALL[notebook.name[:2]].items()
         for part in ("--set", f"{name}={json.dumps(value)}")
     ]
-    command = [sys.executable, "-m", "lib.run", "notebook", "--profile", "sample", *settings]
+    command = [sys.executable, "-m", "lib", "run", *settings]
     done = subprocess.run(
         [*command, "--output", str(tmp_path / "build"), str(notebook)],
         capture_output=True,
@@ -74,48 +77,188 @@ def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    made = tmp_path / "figures_dir" / "sample"
+    tables = {path.stem: pd.read_csv(path) for path in made.glob("*.csv")}
     if notebook.name.startswith("01"):
-        table = pd.read_csv(tmp_path / "figures_dir" / "sample" / "table1.csv")
-        assert set(table.metric) == {"NSS", "NSS-paper", "SIM", "CC", "KLD", "AUC-Judd"}
-        assert (table.n == 8).all()
+        metrics = {"NSS", "NSS-paper", "SIM", "CC", "KLD", "AUC-Judd"}
+        assert set(tables["table1"].metric) == metrics and (tables["table1"].n == 8).all()
     if notebook.name.startswith("02"):
-        table = pd.read_csv(tmp_path / "figures_dir" / "sample" / "figure2.csv")
+        table = tables["figure2"]
         assert set(table.measure) == {"SROCC", "PLCC", "score drop"}
         assert set(table["map"]) == {"saliency", "GradCAM", "patches", "centre", "chance"}
-        assert table.notna().all(axis=None)
+        assert table.notna().all(axis=None) and (made / "figure1.png").is_file()
     if notebook.name.startswith("03"):
-        table = pd.read_csv(tmp_path / "figures_dir" / "sample" / "table2.csv")
-        quality = table[table.metric == "SROCC"]
-        assert quality.stage.nunique() == 2 and set(quality.method) == {*VARIANTS, TUNED}
+        table = tables["table2"]
+        assert table[table.metric == "SROCC"].stage.nunique() == 2
         assert {"CenterPrior", "Baseline, one pass"} <= set(table.method)
         assert (table["std"].notna() == (table.n > 1)).all() and table.paper.notna().any()
     if notebook.name.startswith("04"):
-        encodes = pd.read_csv(tmp_path / "figures_dir" / "sample" / "sacid_encodes.csv")
+        encodes = tables["sacid_encodes"]
         assert len(encodes) == 24 and encodes.reachable.all()
         assert ((encodes.bpp / encodes.target_bpp - 1).abs() <= 0.02).all()
     if notebook.name.startswith("05"):
-        table = pd.read_csv(tmp_path / "figures_dir" / "sample" / "table3.csv")
+        table = tables["table3"]
         assert set(table.metric) == {"SROCC", "PLCC", "KRCC†"} and (table.n == 3).all()
         assert {"EW-PSNR", "Target bitrate", "Perfect metric"} <= set(table.method)
 
 
+SILLY = [
+    ("01", "IMAGES=0"),
+    ("01", "IMAGES=-3"),
+    ("01", "IQA_MODELS=[]"),
+    ("01", "IQA_MODELS=['nosuchnet']"),
+    ("01", "FIGURE_IMAGES=[]"),
+    ("01", "FIGURE_IMAGES=[99]"),
+    ("01", "INPUT_LONG_SIDE=-1"),
+    ("01", "INPUT_LONG_SIDE=16"),
+    ("01", "ABLATION_IMAGES=-1"),
+    ("01", "FOLDS=20"),
+    ("01", "CAM='foo'"),
+    ("02", "MODELS=[]"),
+    ("02", "TWELFTHS=[0, 6, 15]"),
+    ("02", "EXAMPLES=[9]"),
+    ("02", "FILLS=['white']"),
+    ("03", "REPEATS=1"),
+    ("03", "CROP_SIZE=50"),
+    ("03", "SALIENCY_LOSS='mse'"),
+    ("03", "FIGURE_IMAGES=[99]"),
+]
+FINE = [
+    ("01", "IMAGES=5"),
+    ("01", "FIGURE_IMAGES=[0]"),
+    ("01", "FIGURE_IMAGES=[0, 99]"),
+    ("03", "REPEATS=3"),
+]
+
+
+def checked(number, edit):
+    """Run the parameters with an edit, and what follows until the data set is open."""
+    (notebook,) = [n for n in NOTEBOOKS if n.name.startswith(number)]
+    cells = [c.source for c in code_of(notebook)]
+    last = next(i for i, source in enumerate(cells) if "report.require" in source)
+    last += next((i for i, s in enumerate(cells[last + 1 :], 1) if "report.require" in s), 0)
+    names = {}
+    exec(cells[0], names)
+    exec(edit, names)
+    for source in cells[1 : last + 1]:
+        if "plt.show" not in source and "iqa.available" not in source:
+            exec(source, names)
+
+
+@pytest.mark.parametrize(("number", "edit"), SILLY)
+def test_a_silly_edit_is_refused_in_one_sentence_before_anything_long(number, edit):
+    with pytest.raises(ValueError) as refused:
+        checked(number, edit)
+    assert 10 < len(str(refused.value)) < 300 and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("number", "edit"), FINE)
+def test_an_edit_that_a_comment_invites_works(number, edit):
+    checked(number, edit)
+
+
+MACHINE = re.compile(r"(?:/home/|/Users/|/root/|[A-Z]:\\\\+Users\\\\+)[\w.-]*")
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
-def test_committed_outputs_are_whole_and_in_order(notebook):
-    code = [c for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
-    assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
-    assert not [o for c in code for o in c.outputs if o.output_type == "error"]
-    assert notebook.stat().st_size < 1.5e6
+def test_committed_outputs_are_whole_clean_and_in_order(notebook):
+    code, text = code_of(notebook), notebook.read_text(encoding="utf-8")
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "make refresh"
+    assert sum("parameters" in c.metadata.get("tags", []) for c in code) == 1
+    for cell in code:
+        assert "injected-parameters" not in cell.metadata.get("tags", [])
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr"
+            assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+        if "parameters" in cell.metadata.get("tags", []):
+            assert all(line.count("=") == 1 for line in cell.source.splitlines()), "papermill"
+    assert notebook.stat().st_size < 1.5e6, "a code-hosting page stops rendering above this"
+    assert not MACHINE.search(text) and str(ROOT) not in text, "a folder of one machine"
 
 
-def test_notebook_01_shows_the_committed_sample_table():
+def test_committed_links_between_notebooks_and_files_lead_somewhere():
+    for notebook in NOTEBOOKS:
+        for cell in nbformat.read(notebook, 4).cells:
+            for link in re.findall(r"\]\(((?!http)[^)#\s]+)\)", cell.source):
+                assert (notebook.parent / link).exists(), (notebook.name, link)
+
+
+def test_committed_notebook_01_shows_the_committed_sample_table():
     outputs = [
         out["data"]["text/markdown"]
-        for cell in nbformat.read(ROOT / "notebooks" / "01_saliency_extraction.ipynb", 4).cells
-        if cell.cell_type == "code"
+        for cell in code_of(ROOT / "notebooks" / "01_saliency_extraction.ipynb")
         for out in cell.outputs
         if "text/markdown" in out.get("data", {})
     ]
-    shown = "".join("".join(text) for text in outputs)
     table = pd.read_csv(ROOT / "figures" / "sample" / "table1.csv")
     for row in table[table.metric == "CC"].itertuples():
-        assert f"{row.value:.3f}" in shown and f"[{row.low:.3f}, {row.high:.3f}]" in shown, row
+        shown = f"{row.value:.3f}", f"[{row.low:.3f}, {row.high:.3f}]"
+        assert all(number in "".join(outputs) for number in shown), row
+
+
+# --- sentences by a person, tied to the tables --------------------------------------------------
+
+
+def prose(number):
+    (notebook,) = [n for n in NOTEBOOKS if n.name.startswith(number)]
+    return "\n".join(
+        c.source for c in nbformat.read(notebook, 4).cells if c.cell_type == "markdown"
+    )
+
+
+def test_sentences_of_notebook_01_are_those_of_the_committed_tables():
+    table = pd.read_csv(OPEN / "table1.csv").query("metric == 'CC'")
+    after = table[table.stage.str.startswith("after")].set_index("method").value
+    before = table[~table.stage.str.startswith("after")].set_index("method").value
+    text = prose("01")
+    assert (
+        f"CC is {after['baseline-lite0']:.3f} for baseline-lite0 and "
+        f"{after['baseline-lite1']:.3f} for baseline-lite1, against {after['CenterPrior']:.3f}"
+    ) in text
+    assert f"({before['baseline-lite1']:.3f} against {before['CenterPrior']:.3f})" in text
+    assert f"reaches a CC of {after['ImageNet trunk only']:.3f}" in text
+    assert f"({after['spectral residual']:.3f})" in text
+
+
+def test_sentences_of_notebook_02_are_those_of_the_committed_tables():
+    areas = pd.read_csv(OPEN / "figure2_areas.csv").query("measure == 'SROCC'")
+    areas = areas[areas.model.str.startswith("baseline")].groupby("map").value
+    low, high = areas.min(), areas.max()
+    points = pd.read_csv(OPEN / "figure2.csv").query("measure == 'SROCC' and strategy == 'MoRF'")
+    points = points[points.model == "baseline-lite0"].assign(share=points.share.round(2))
+    value = points.set_index(["fill", "share", "map"]).value
+    alike = pd.read_csv(OPEN / "figure2_agreement.csv").query("measure == 'SROCC'")
+    alike = alike.groupby("beyond").value
+    text = prose("02")
+    assert f"{low['saliency']:.3f} to {high['saliency']:.3f} for saliency masks" in text
+    assert f"{low['GradCAM']:.3f} to {high['GradCAM']:.3f} for GradCAM" in text
+    assert f"centre's is {high['centre']:.3f} at most, chance's {high['chance']:.3f}" in text
+    assert (
+        f"an SROCC of {value['black', 0.17, 'saliency']:.3f}, hiding chance blobs "
+        f"{value['black', 0.17, 'chance']:.3f}"
+    ) in text
+    assert (
+        f"({value['blur', 0.33, 'saliency']:.3f} against {value['blur', 0.33, 'chance']:.3f}"
+    ) in text
+    first, beyond = ((alike.min()[b], alike.max()[b]) for b in ("nothing", "chance"))
+    assert "at {:.2f} to {:.2f}, and at {:.2f} to {:.2f} beyond".format(*first, *beyond) in text
+
+
+def test_sentences_of_notebook_03_are_those_of_the_committed_tables():
+    table = pd.read_csv(OPEN / "table2.csv").set_index(["stage", "method", "metric"])
+    raw = {
+        m: table.loc["as extracted", m, "CC"].value
+        for m in table.loc["as extracted"].index.levels[0]
+        if ("as extracted", m, "CC") in table.index
+    }
+    text = prose("03")
+    assert (
+        f"CC rises from {raw['Baseline']:.3f} to {raw['Baseline-Sal-Loss']:.3f} with a decoder and "
+        f"to {raw['Baseline-GradCAM-Loss']:.3f} without one"
+    ) in text
+    assert f"in one pass reaches {raw['Baseline, one pass']:.3f}" in text
+    for name in ("Baseline-Sal-Loss", "Baseline-GradCAM-Loss"):
+        row = table.loc["held-out photographs", name, "SROCC"]
+        assert (
+            f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
+        ) in text
