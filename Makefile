@@ -38,6 +38,8 @@ FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 2147483647
 export MALLOC_TOP_PAD_ := 67108864
+# Threads that wait sleep, so that two processes do not slow each other down.
+export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:     # a notebook uses every core by itself (JOBS)

@@ -44,7 +44,7 @@ class ThisPython(AsyncKernelManager):
         # glibc hands large feature maps back to the kernel after every layer; where page faults are
         # dear, that takes most of a forward pass. The results are the same bits.
         keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-        keep["MALLOC_TOP_PAD_"] = str(64 * 2**20)
+        keep |= {"MALLOC_TOP_PAD_": str(64 * 2**20), "OMP_WAIT_POLICY": "PASSIVE"}
         return KernelSpec(argv=launch, display_name="Python 3", env=keep | {"PYTHONPATH": path})
 
 
