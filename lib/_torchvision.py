@@ -2,9 +2,7 @@
 
 The torchvision wheel on the package index is compiled against CUDA torch. Beside a CPU torch its
 binary cannot be loaded, and ``import torchvision`` (hence timm, pytorch_grad_cam and pyiqa) stops
-with "operator torchvision::nms does not exist". Nothing in this project calls those operators, so
-declaring their names is enough to let the import pass. (Two others are called, by AHIQ and
-PaQ-2-PiQ: see `lib._torchvision_operators`.)
+with "operator torchvision::nms does not exist". Declaring the names is enough to let it pass.
 """
 
 import importlib.util
@@ -20,14 +18,7 @@ _declared: list[torch.library.Library] = []  # a Library takes its operators alo
 
 
 def ensure_torchvision_imports() -> bool:
-    """Declare torchvision's operators if, and only if, its own binary does not load.
-
-    Returns
-    -------
-    bool
-        True where the names were declared here; False where torchvision's own operators are in
-        place (or torchvision is absent) and nothing was done.
-    """
+    """Declare torchvision's operators if, and only if, its binary does not load; True if so."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or _declared:
         return bool(_declared)
