@@ -2,38 +2,40 @@
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from lib.paths import ROOT, data_dir
+
+NEEDED = {"open": ("osie", "biq2021", "sacid")}  # the data sets of each profile that has some
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=text)
-
-    run = command("run", "execute notebooks into build/PROFILE/")
-    verify = command("verify", "run from nothing in a scratch folder and compare the tables")
-    refresh = command("refresh", "store the outputs of build/sample/ in notebooks/")
-    for one in (run, verify, refresh):
-        one.add_argument("notebooks", nargs="*", type=Path, help="notebooks/NN_title.ipynb")
-    for one in (run, verify):
-        one.add_argument("--profile", default="sample", help="sample, or a file of profiles/")
-        one.add_argument("--jobs", help="worker processes, or a Dask scheduler's address")
-    run.add_argument("--output", type=Path, help="folder of the executed copy")
+    texts = {
+        "run": "execute notebooks into build/PROFILE/",
+        "refresh": "store the outputs of build/sample/ in notebooks/",
+        "verify": "run from nothing in a scratch folder and compare the tables",
+        "data": "say which data sets are here, and fetch what is missing",
+        "train": "train one of the project's models, or resume its training",
+    }
+    of = {name: commands.add_parser(name, help=t, description=t) for name, t in texts.items()}
+    for name in ("run", "refresh", "verify"):
+        of[name].add_argument("notebooks", nargs="*", type=Path, help="notebooks/NN_title.ipynb")
+    for name, default in (("run", "sample"), ("verify", "sample"), ("data", "open")):
+        of[name].add_argument("--profile", default=default, help="sample, or a file of profiles/")
+    for name in ("run", "verify"):
+        of[name].add_argument("--jobs", help="worker processes, or a Dask scheduler's address")
+    of["run"].add_argument("--output", type=Path, help="folder of the executed copy")
     more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
-    run.add_argument("--set", **more, help="one more parameter; the value is YAML")
-    data = command("data", "say which data sets are here, and fetch what is missing")
-    data.add_argument("--profile", default="open", help="sample or open")
-    train = command("train", "train one of the project's models, or resume its training")
-    train.add_argument("model", nargs="?", help="without it, the names are listed")
-    train.add_argument("--card", action="store_true", help="train nothing: measure it again")
+    of["run"].add_argument("--set", **more, help="one more parameter; the value is YAML")
+    of["train"].add_argument("model", nargs="?", help="without it, the names are listed")
+    of["train"].add_argument("--card", action="store_true", help="train nothing: measure it again")
     return parser
 
 
-def _notebooks(options: argparse.Namespace) -> int:
+def _notebooks(options: argparse.Namespace) -> bool:
     from lib import run
 
     every = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -43,39 +45,37 @@ def _notebooks(options: argparse.Namespace) -> int:
     if options.command == "refresh":
         for path in notebooks:
             run.refresh(path, ROOT / "build" / "sample" / path.name)
-        return 0
+        return True
     jobs = run.read_yaml(options.jobs) if options.jobs else None
     if options.command == "verify":
         partial = {p.resolve() for p in notebooks} != set(every)
-        return 0 if run.verify(notebooks, options.profile, jobs, partial) else 1
+        return run.verify(notebooks, options.profile, jobs, partial)
     if bad := [setting for setting in options.set if "=" not in setting]:
         raise ValueError(f"--set {bad[0]}: expected NAME=VALUE")
     pairs = (setting.split("=", 1) for setting in options.set)
-    folder = options.output or ROOT / "build" / options.profile
     overrides = {name: run.read_yaml(value) for name, value in pairs}
+    folder = options.output or ROOT / "build" / options.profile
     run.run(notebooks, options.profile, folder, overrides, jobs)
-    return 0
+    return True
 
 
-def _data(options: argparse.Namespace) -> int:
-    from importlib import import_module
-
+def _data(options: argparse.Namespace) -> bool:
     from lib.data.download import DownloadError
 
-    failed = 0
-    for name in {"open": ("osie", "biq2021", "sacid")}.get(options.profile, ()):
+    whole = True
+    for name in NEEDED.get(options.profile, ()):
         source, folder = import_module(f"lib.data.{name}").SOURCE, data_dir() / name
         faults = source.faults(folder)
         print(f"{name:10}{'here' if not faults else f'{len(faults)} files to get':24}{folder}")
         try:
             source.fetch(folder)
         except DownloadError as error:
-            failed += 1
+            whole = False
             print(f"error: {error}", file=sys.stderr)
-    return 1 if failed else 0
+    return whole
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace) -> bool:
     from lib import weights
 
     if options.model not in weights.MODELS:
@@ -83,15 +83,16 @@ def _train(options: argparse.Namespace) -> int:
     if not options.card:
         weights.make(options.model)
     print(weights.write_card(options.model))
-    return 0
+    return True
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status (0 fine, 1 failed, 130 stopped)."""
     options = _parser().parse_args(arguments)
     try:
-        work = {"data": _data, "train": _train}.get(options.command, _notebooks)
-        return work(options)
+        return (
+            0 if {"data": _data, "train": _train}.get(options.command, _notebooks)(options) else 1
+        )
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130

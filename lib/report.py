@@ -18,6 +18,7 @@ from lib.store import write_atomically
 
 PACKAGES = ("torch", "torchvision", "timm", "grad-cam", "pyiqa", "numpy", "scipy", "pandas")
 PLAIN = (str, int, float, list, dict, type(None))  # what a parameter can be
+MARKS = {1: "**{:.3f}**", 2: "<u>{:.3f}</u>", 3: "*{:.3f}*"}  # best of a column, as in the paper
 
 
 def require(holds: bool, otherwise: str) -> None:
@@ -51,41 +52,38 @@ def beside_paper(
 def wide_table(tidy: pd.DataFrame, lower_is_better: Sequence[str] = ()) -> pd.DataFrame:
     """Turn tidy rows into the paper's layout: a row a method, the paper's value beside ours.
 
-    Best, second and third of a column are bold, underlined and italic, as in the paper. `tidy` has
-    method, metric, value; `std` (over repeats), else `low` and `high`; group and paper, if any.
+    `tidy` has method, metric, value; `std` (over repeats), else `low` and `high`; group and paper,
+    if any.
     """
     index = [c for c in ("group", "method") if c in tidy]
     rows = tidy[index].drop_duplicates().reset_index(drop=True)
     for metric in tidy.metric.drop_duplicates():
         part = rows.merge(tidy[tidy.metric == metric], how="left", on=index)
         lower = metric in lower_is_better
-        ranks = part.value.rank(ascending=lower, method="min").fillna(99).astype(int)
-        if "std" in part:
-            around = ["" if np.isnan(s) else f" ± {s:.3f}" for s in part["std"]]
-        else:
-            ends = zip(part.low, part.high, strict=True)
-            around = ["" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]" for low, high in ends]
-        marks = {1: "**{:.3f}**", 2: "<u>{:.3f}</u>", 3: "*{:.3f}*"}
-        rows[f"{metric} {'↓' if lower else '↑'}"] = [
-            "" if np.isnan(value) else marks.get(rank, "{:.3f}").format(value) + spread
-            for value, rank, spread in zip(part.value, ranks, around, strict=True)
-        ]
+        part["rank"] = part.value.rank(ascending=lower, method="min")
+        rows[f"{metric} {'↓' if lower else '↑'}"] = [_cell(row) for _, row in part.iterrows()]
         if "paper" in part and part.paper.notna().any():
             rows[f"{metric}, paper"] = ["" if np.isnan(v) else f"{v:.3f}" for v in part.paper]
     return rows
 
 
+def _cell(row: pd.Series) -> str:
+    """Write one value, marked by its rank, with what is known of its spread."""
+    if np.isnan(row.value):
+        return ""
+    text = MARKS.get(row["rank"], "{:.3f}").format(row.value)
+    if "std" in row:
+        return text if np.isnan(row["std"]) else f"{text} ± {row['std']:.3f}"
+    return text if np.isnan(row.low) else f"{text} [{row.low:.3f}, {row.high:.3f}]"
+
+
 def markdown(rows: pd.DataFrame, digits: int = 3) -> str:
     """Write a table in Markdown: numbers to `digits` decimals, tiny p-values as a bound."""
-    text = pd.DataFrame(index=rows.index)
-    least = 10.0**-digits
-    for name, column in rows.items():
-        if not pd.api.types.is_float_dtype(column):
-            text[name] = column.astype(str)
-        elif str(name).startswith("p_"):
-            text[name] = [f"< {least}" if v < least else f"{v:.{digits}f}" for v in column]
-        else:
-            text[name] = ["" if np.isnan(v) else f"{v:.{digits}f}" for v in column]
+    text, least = rows.astype(str), 10.0**-digits
+    for name, column in rows.select_dtypes("float").items():
+        text[name] = ["" if np.isnan(v) else f"{v:.{digits}f}" for v in column]
+        if str(name).startswith("p_"):
+            text[name] = text[name].mask(column < least, f"< {least}")
     return text.to_markdown(index=False, disable_numparse=True)
 
 
@@ -104,21 +102,11 @@ def save_table(
     lower_is_better: Sequence[str] = (),
     parts: str | None = None,
 ) -> str:
-    """Write `name`.csv (tidy) and `name`.md (the paper's layout); returns the Markdown.
+    """Write `name`.csv (tidy) and `name`.md (the paper's layout, see `wide_table`).
 
-    Parameters
-    ----------
-    tidy : DataFrame
-        See `wide_table`.
-    caption : str
-        Which data, weights, number of images and interval; printed with the table.
-    parts : str, optional
-        A column whose values split the table into one block each ("stage").
-
-    Raises
-    ------
-    ValueError
-        If a value is NaN or infinite: a missing result must be a missing row, with its reason.
+    The caption says which data, weights, number of images and interval. `parts` is a column whose
+    values split the Markdown, which is returned, into one block each ("stage"). A value that is
+    not finite is a ValueError: a missing result must be a missing row, with its reason.
     """
     bad = tidy.loc[~np.isfinite(tidy.value), ["method", "metric"]]
     require(bad.empty, f"{name} has no finite value for {bad.head(1).to_numpy().tolist()}")

@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
@@ -25,7 +26,12 @@ from papermill.exceptions import PapermillExecutionError
 from lib.paths import ROOT, figures_dir
 
 # A widget shows nothing on a terminal and nothing on a rendered page: bars as text when headless.
-_TEXT_BARS = "import tqdm.auto as a, tqdm.std as s; a.tqdm, a.trange = s.tqdm, s.trange; del a, s"
+TEXT_BARS = "import tqdm.auto as a, tqdm.std as s; a.tqdm, a.trange = s.tqdm, s.trange; del a, s"
+# glibc hands large feature maps back to the kernel after every layer; where page faults are dear,
+# that takes most of a forward pass. The results are the same bits.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+KEEP_MEMORY |= {"MALLOC_TOP_PAD_": str(64 * 2**20), "OMP_WAIT_POLICY": "PASSIVE"}
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 class NotebookError(ValueError):
@@ -40,12 +46,8 @@ class ThisPython(AsyncKernelManager):
         """The kernel's command line and environment; `lib` is the one next to this module."""
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        launch += [f"--IPKernelApp.exec_lines={_TEXT_BARS}", "--IPKernelApp.log_level=ERROR"]
-        # glibc hands large feature maps back to the kernel after every layer; where page faults are
-        # dear, that takes most of a forward pass. The results are the same bits.
-        keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-        keep |= {"MALLOC_TOP_PAD_": str(64 * 2**20), "OMP_WAIT_POLICY": "PASSIVE"}
-        return KernelSpec(argv=launch, display_name="Python 3", env=keep | {"PYTHONPATH": path})
+        launch += [f"--IPKernelApp.exec_lines={TEXT_BARS}", "--IPKernelApp.log_level=ERROR"]
+        return KernelSpec(argv=launch, env=KEEP_MEMORY | {"PYTHONPATH": path})
 
 
 def parameters(notebook: Path, profile: str) -> dict[str, object]:
@@ -65,14 +67,18 @@ def parameters(notebook: Path, profile: str) -> dict[str, object]:
             f"{path}: each section is common or a quoted notebook number such as '01', and holds "
             "parameters"
         )
-    own, number = sections.get(notebook.name[:2]) or {}, notebook.name[:2]
-    if unknown := sorted(own.keys() - declared.keys()):
-        raise ValueError(
-            f"{path}, section '{number}': {notebook.name} declares no parameter "
-            f"{', '.join(unknown)}; it declares {', '.join(declared)}"
-        )
-    shared = sections.get("common") or {}
+    number = notebook.name[:2]
+    shared, own = (sections.get(key) or {} for key in ("common", number))
+    _check_declared(own, declared, f"{path}, section '{number}'", notebook)
     return chosen | {name: v for name, v in shared.items() if name in declared} | own
+
+
+def _check_declared(chosen: dict, declared: dict, where: str, notebook: Path) -> None:
+    if unknown := ", ".join(sorted(chosen.keys() - declared.keys())):
+        raise ValueError(
+            f"{where}: {notebook.name} declares no parameter {unknown}; it declares "
+            f"{', '.join(declared)}"
+        )
 
 
 def read_yaml(text: str) -> object:
@@ -91,32 +97,22 @@ def execute(notebook: Path, output: Path, chosen: dict[str, object]) -> None:
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     running, failed = (output.with_suffix(f".{s}.ipynb") for s in ("running", "failed"))
-    started = time.time()
+    kernel = {"kernel_name": "python3", "language": "python", "kernel_manager_class": ThisPython}
+    streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr}
+    source, started = notebook.resolve(), time.time()
     try:
         papermill.execute_notebook(
-            notebook.resolve(),
-            running.resolve(),
-            chosen,
-            kernel_name="python3",
-            language="python",
-            kernel_manager_class=ThisPython,
-            cwd=notebook.resolve().parent,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
+            source, running.resolve(), chosen, cwd=source.parent, **kernel, **streams
         )
-    except PapermillExecutionError as error:
+    except (PapermillExecutionError, DeadKernelError) as error:
         running.replace(failed)
-        sources = [cell.source for cell in nbformat.read(notebook, 4).cells]
-        number = sources.index(error.source) + 1 if error.source in sources else "of parameters"
+        cell, why = "", "its kernel died, most often for lack of memory; try smaller sizes or JOBS"
+        if isinstance(error, PapermillExecutionError):
+            sources = [cell.source for cell in nbformat.read(notebook, 4).cells]
+            number = sources.index(error.source) + 1 if error.source in sources else "of parameters"
+            cell, why = f" in cell {number}", f"{error.ename}: {error.evalue}"
         raise NotebookError(
-            f"{notebook.name} failed in cell {number}; the copy is kept as {failed}\n"
-            f"{error.ename}: {error.evalue}"
-        ) from error
-    except DeadKernelError as error:
-        running.replace(failed)
-        raise NotebookError(
-            f"{notebook.name}: its kernel died, most often for lack of memory; try smaller "
-            f"sizes or JOBS. The copy up to there: {failed}"
+            f"{notebook.name} failed{cell}; the copy is kept as {failed}\n{why}"
         ) from error
     os.utime(running, (started, started))  # an edit made during the run is newer than its result
     running.replace(output)
@@ -133,10 +129,7 @@ def run(
     """Execute notebooks with a profile's parameters into a folder, and report the time it took."""
     for notebook in notebooks:
         declared = papermill.inspect_notebook(str(notebook))
-        if unknown := sorted(overrides.keys() - declared.keys()):
-            raise ValueError(
-                f"--set {', '.join(unknown)}: {notebook.name} declares {', '.join(declared)}"
-            )
+        _check_declared(overrides, declared, "--set", notebook)
         chosen = parameters(notebook, profile) | overrides
         if jobs is not None and "JOBS" in declared:
             chosen.setdefault("JOBS", jobs)
@@ -159,17 +152,15 @@ def refresh(notebook: Path, executed: Path) -> None:
     ran.cells = [c for c in ran.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     if [c.source for c in ran.cells] != [c.source for c in source.cells]:
         raise ValueError(f"{notebook.name} has changed since it was executed; run `make reproduce`")
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    source.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    count = 0
-    for cell, done in zip(source.cells, ran.cells, strict=True):
+    source.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    for cell in source.cells:
         cell.metadata = {"tags": tags} if (tags := cell.metadata.get("tags")) else {}
-        if cell.cell_type == "code":
-            count += 1
-            cell.execution_count, cell.outputs = count, [o for o in done.outputs if _lasting(o)]
-            for output in cell.outputs:
-                if "execution_count" in output:
-                    output.execution_count = count
+    pairs = [p for p in zip(source.cells, ran.cells, strict=True) if p[0].cell_type == "code"]
+    for count, (cell, done) in enumerate(pairs, 1):
+        cell.execution_count, cell.outputs = count, [o for o in done.outputs if _lasting(o)]
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = count
     scratch = notebook.with_suffix(".refreshing")
     nbformat.write(source, scratch)
     shutil.copystat(notebook, scratch)  # its source is as old as before: make need not rerun it
@@ -198,11 +189,10 @@ def verify(notebooks: Sequence[Path], profile: str, jobs: int | str | None, part
     for name in names:
         print(f"{'ok' if name in same else 'differs':8}{name}")
     for name in different:
-        lines = zip(
-            *(f.read_text().splitlines() for f in (committed / name, made / name)), strict=False
-        )
-        number, pair = next(((n, p) for n, p in enumerate(lines, 1) if p[0] != p[1]), (0, ("", "")))
-        print(f"  {name}, line {number}: committed {pair[0]!r}, now {pair[1]!r}")
+        texts = [(f / name).read_bytes().decode() for f in (committed, made)]
+        lines = zip_longest(*(text.splitlines(keepends=True) for text in texts))
+        number, (was, now) = next((n, pair) for n, pair in enumerate(lines, 1) if len({*pair}) > 1)
+        print(f"  {name}, line {number}: committed {was!r}, now {now!r}")
     for name in absent:
         print(f"  {name}: {'not committed' if name in new else 'not made again'}")
     return bool(names) and len(same) == len(names)

@@ -122,24 +122,3 @@ def test_repeats_are_printed_with_their_standard_deviation():
     tidy = TIDY.drop(columns=["low", "high"]).assign(std=0.0123)
     wide = report.wide_table(tidy, ["KLD"]).set_index("method")
     assert wide.loc["theirs", "CC ↑"] == "<u>0.400</u> ± 0.012"
-
-
-def test_a_log_is_drawn_in_one_place(monkeypatch):
-    shown = []
-
-    class Handle:
-        def update(self, figure):
-            shown.append(figure)
-
-    def display(figure, display_id):
-        assert display_id
-        shown.append(figure)
-        return Handle()
-
-    monkeypatch.setattr(plots, "display", display)
-    live = plots.LiveLog("a run")
-    live([{"epoch": 1, "iqa_loss": 2.0}])
-    live([{"epoch": 1, "iqa_loss": 2.0}, {"epoch": 2, "iqa_loss": 1.0}])
-    (line,) = shown[1].axes[0].lines
-    assert len(shown) == 2 and list(line.get_ydata()) == [2, 1]
-    assert shown[1].axes[0].get_title() == "a run" and not plt.get_fignums()

@@ -171,7 +171,7 @@ def test_a_killed_run_leaves_no_result_that_could_be_taken_for_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("m=1", r"--set m: 01_tiny\.ipynb declares seed, n, name"), ("n", "expected NAME=VALUE")],
+    [("m=1", r"--set: 01_tiny\.ipynb declares no parameter m; it"), ("n", "expected NAME=VALUE")],
 )
 def test_a_bad_override_is_one_line_and_exit_1(notebook, capsys, setting, words):
     assert main(["run", "--set", setting, str(notebook)]) == 1
