@@ -8,6 +8,7 @@ cached results are keyed by it.
 import hashlib
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,8 @@ SIDE = 128  # pixels
 
 def versions() -> dict[str, int]:
     """Return the versions of the code behind the arrays, by the first part of their names."""
-    return {
-        "cam": cam.VERSION,
-        "maps": 1,
-        "metrics": 1,
-        "masking": masking.VERSION,
-        "codec": codec.VERSION,
-        "training": training.VERSION,
-    }
+    modules = {"cam": cam, "masking": masking, "codec": codec, "training": training}
+    return {"maps": 1, "metrics": 1} | {name: m.VERSION for name, m in modules.items()}
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -111,24 +106,16 @@ def _training(records):
     maps = np.random.default_rng(0).random((8, 6, 6)).astype(np.float32)
     scores = np.linspace(0.1, 0.9, 8)
     recipe = losses.Recipe(epochs=1, batch_size=4, image_size=96, crop_size=64)
-    weighted = losses.Recipe(
-        epochs=1, batch_size=4, image_size=96, crop_size=64, saliency_weight=0.3
-    )
+    weighted = replace(recipe, saliency_weight=0.3)
     found = {}
-    for name, start, chosen, seen in (
+    for name, kind, chosen, seen in (
         ("Baseline", Baseline, recipe, None),
         ("Sal-Loss", SalLoss, weighted, maps),
         ("GradCAM-Loss", Baseline, weighted, maps),
     ):
+        start = kind("efficientnet_lite0", "imagenet", seed=0)
         with tempfile.TemporaryDirectory() as folder:
-            model, log = training.train(
-                start("efficientnet_lite0", "imagenet", seed=0),
-                images,
-                scores,
-                chosen,
-                Path(folder),
-                maps=seen,
-            )
+            model, log = training.train(start, images, scores, chosen, Path(folder), maps=seen)
         found[f"training/losses {name}"] = np.array([v for k, v in log[0].items() if k != "epoch"])
         sums = [v.double().sum().item() for v in model.state_dict().values()]
         found[f"training/weights {name}"] = np.array(sums)

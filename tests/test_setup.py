@@ -49,11 +49,9 @@ def checkout(tmp_path):
     """Give a small copy of the repository with an environment that is up to date."""
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy2(ROOT / name, tmp_path / name)
-    for name in ("notebooks/01_a.ipynb", "notebooks/02_b.ipynb", "lib/deep/maps.py"):
+    files = ("notebooks/01_a.ipynb", "notebooks/02_b.ipynb", "lib/deep/maps.py")
+    for name in (*files, "profiles/open.yaml", "weights/a.safetensors"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    for name in ("profiles/open.yaml", "weights/a.safetensors"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -100,9 +98,10 @@ def test_a_notebook_reruns_when_what_it_depends_on_changes(checkout, changed, re
     assert reproduced(checkout) == rerun
 
 
-def test_one_notebook_runs_alone(checkout):
+def test_one_notebook_runs_alone_and_jobs_reach_the_runner(checkout):
     assert reproduced(checkout, "NB=02") == ["02"]
-    assert reproduced(checkout) == ["01"]
+    assert reproduced(checkout, "JOBS=3") == ["01"]
+    assert "--profile sample --jobs 3 notebooks/01_a.ipynb" in (checkout / "calls").read_text()
 
 
 def test_another_data_folder_or_new_files_in_it_rerun_what_reads_data(checkout):
@@ -114,17 +113,8 @@ def test_another_data_folder_or_new_files_in_it_rerun_what_reads_data(checkout):
     assert reproduced(checkout, *elsewhere) == []
     (data / "1001.jpg").write_bytes(b"image")
     assert reproduced(checkout, *elsewhere) == ["01", "02"]
-
-
-def test_the_sample_profile_reads_no_data_folder(checkout):
-    reproduced(checkout)
-    (checkout / "data" / "osie").mkdir(parents=True)
-    assert reproduced(checkout, "DATA_DIR=data") == []
-
-
-def test_jobs_reach_the_runner(checkout):
-    reproduced(checkout, "JOBS=3", "NB=01")
-    assert "--profile sample --jobs 3 notebooks/01_a.ipynb" in (checkout / "calls").read_text()
+    assert reproduced(checkout) == ["01", "02"]
+    assert reproduced(checkout, elsewhere[1]) == [], "sample reads no data set"
 
 
 def test_a_stale_or_missing_environment_is_made_first(checkout):
@@ -178,29 +168,17 @@ def test_everything_asked_for_is_locked_and_the_pins_are_kept():
             assert not pin or locked[name] == pin
 
 
-def test_the_lock_serves_cpu_and_cuda_alike():
+def test_the_lock_serves_cpu_cuda_and_conda_alike():
     text = (ROOT / "requirements.txt").read_text()
     assert not re.search(r"^(nvidia|triton|cuda)", text, re.M)
     assert "+cpu" not in text and "--hash" not in text and "--index-url" not in text
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert dependencies[-1] == {"pip": ["-r requirements.txt", "-e ."]}, "conda's is another"
 
 
 def test_what_is_installed_is_what_is_locked():
-    for name in (
-        "torch",
-        "torchvision",
-        "timm",
-        "grad-cam",
-        "pyiqa",
-        "numpy",
-        "scipy",
-        "papermill",
-    ):
+    for name in ("torch", "torchvision", "timm", "grad-cam", "pyiqa", "numpy", "papermill"):
         assert version(name).split("+")[0] == pins()[name], name
-
-
-def test_conda_users_get_the_same_lock():
-    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    assert dependencies[-1] == {"pip": ["-r requirements.txt", "-e ."]}
 
 
 def test_every_subpackage_and_its_data_files_are_packaged():
