@@ -6,6 +6,7 @@ image, and memoised.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -53,14 +54,8 @@ def cam_source(
 ) -> Source:
     """GradCAM-type maps of an IQA model; by default the paper's: HiResCAM [33], smoothed [44].
 
-    Parameters
-    ----------
-    layer, layer_name : torch.nn.Module, str
-        The layer whose feature map is explained (None: the last one) and its name for the cache.
-    long_side : int
-        Input resolution, pixels.
-    kind, aug_smooth, eigen_smooth, eigen_sign
-        See `lib.cam.extract_cam`.
+    `layer` is the one whose feature map is explained (None: the last one), `layer_name` its name
+    for the cache, `long_side` the input's, in pixels; for the rest see `lib.cam.extract_cam`.
     """
     options = (kind, aug_smooth, eigen_smooth, eigen_sign)
 
@@ -69,24 +64,25 @@ def cam_source(
             x = model.normalize(network_input(records, long_side))
         return cam.extract_cam(model, x, model.last_layer if layer is None else layer, *options)
 
-    decided = [cam.VERSION, *options, layer_name, long_side]
-    key = fingerprint([weights_fingerprint(model), *decided])
-    return Source(group, method, compute, key)
+    key = [weights_fingerprint(model), cam.VERSION, *options, layer_name, long_side]
+    return Source(group, method, compute, fingerprint(key))
 
 
 def energy_source(method: str, model: Baseline, group: str, long_side: int = 384) -> Source:
-    """Energy of the last feature map: what a trunk looks at when nobody asks it anything."""
+    """Sum of squares of the last feature map: what a trunk looks at when nobody asks it anything.
+
+    Averaged over the picture and its mirror image.
+    """
 
     def compute(records: Sequence[Record]) -> np.ndarray:
         with torch.no_grad():
             x = model.normalize(network_input(records, long_side))
-            both = model.features(torch.cat([x, x.flip(-1)]))
-        energy = cam.channel_energy(both)
-        plain, mirrored = energy[: len(records)], energy[len(records) :]
-        return np.asarray(plain + mirrored[..., ::-1]) / 2
+            energy = model.features(torch.cat([x, x.flip(-1)])).square().sum(dim=1).cpu().numpy()
+        plain, mirrored = np.split(energy, 2)
+        return (plain + mirrored[..., ::-1]) / 2
 
-    key = fingerprint([weights_fingerprint(model), cam.VERSION, "energy", long_side])
-    return Source(group, method, compute, key)
+    key = [weights_fingerprint(model), cam.VERSION, "energy", long_side]
+    return Source(group, method, compute, fingerprint(key))
 
 
 def extract(
@@ -99,29 +95,18 @@ def extract(
     store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
     found: list[np.ndarray | None] = [store.get(name) for name in dataset.names]
     todo = [i for i, saved in enumerate(found) if saved is None]
-    bar = tqdm(total=len(todo), desc=source.method, unit="image", disable=not (todo and progress))
-    batch: list[tuple[int, Record]] = []
-
-    def flush() -> None:
-        for (index, record), saliency_map in zip(
-            batch, source.compute([r for _, r in batch]) if batch else [], strict=True
-        ):
-            full = resize_map(np.asarray(saliency_map, np.float32), record.image.shape[:2])
-            peak = full.max()
-            full = full / peak if peak > 0 else full  # float16 holds eleven bits: keep them
-            found[index] = store.put(dataset.names[index], full.astype(np.float16))
-        bar.update(len(batch))
-        batch.clear()
-
-    for index in todo:
-        record = dataset[index]
-        if batch and batch[0][1].image.shape != record.image.shape:
-            flush()
-        batch.append((index, record))
-        if len(batch) == batch_size:
-            flush()
-    flush()
-    bar.close()
+    read = ((index, dataset[index]) for index in todo)
+    silent = not (todo and progress)
+    with tqdm(total=len(todo), desc=source.method, unit="image", disable=silent) as bar:
+        for _, alike in groupby(read, lambda item: item[1].image.shape):
+            while batch := list(islice(alike, batch_size)):
+                maps = source.compute([record for _, record in batch])
+                for (index, record), saliency_map in zip(batch, maps, strict=True):
+                    full = resize_map(np.asarray(saliency_map, np.float32), record.image.shape[:2])
+                    # float16 holds eleven bits: keep them.
+                    full = full / (full.max() or 1)
+                    found[index] = store.put(dataset.names[index], full.astype(np.float16))
+                bar.update(len(batch))
     return found
 
 

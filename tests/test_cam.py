@@ -7,7 +7,7 @@ import torch
 from pytorch_grad_cam import GradCAM, HiResCAM
 from torch import nn
 
-from lib.cam import METHODS, _first_component, channel_energy, extract_cam
+from lib.cam import METHODS, _first_component, extract_cam
 from lib.models.baseline import Baseline
 
 PEERS = {"hirescam": HiResCAM, "gradcam": GradCAM}
@@ -138,8 +138,3 @@ def test_a_score_that_ignores_the_picture_has_an_empty_map(images):
     for eigen in (False, True):
         found = extract_cam(model, images, model.trunk, eigen_smooth=eigen)
         assert np.isfinite(found).all() and found.max() == 0
-
-
-def test_channel_energy_is_the_sum_of_squares():
-    feature_map = torch.tensor([[[[1.0, 2.0]], [[-3.0, 0.0]]]])
-    assert channel_energy(feature_map).tolist() == [[[10.0, 4.0]]]
