@@ -221,9 +221,8 @@ def test_fit_is_deterministic():
 @pytest.mark.parametrize(
     ("maps", "densities", "centers", "words"),
     [
-        ([], [], [], "maps is empty"),
         ([CENTER], [CENTER, CENTER], [CENTER], "shorter|longer"),
-        ([CENTER], [CENTER[:5]], [CENTER], r"maps\[0\] is \(30, 40\), its density \(5, 40\)"),
+        ([CENTER], [CENTER[:5]], [CENTER], r"maps\[0\], its density .* \(5, 40\)"),
         ([CENTER, CENTER - 1], [CENTER] * 2, [CENTER] * 2, r"maps\[1\] holds negative"),
         ([CENTER * np.nan], [CENTER], [CENTER], r"maps\[0\] holds NaN"),
         ([CENTER], [0 * CENTER], [CENTER], r"densities\[0\] is zero everywhere"),
