@@ -1,9 +1,8 @@
 """Where a score comes from: GradCAM [31] and HiResCAM [33], smoothed as pytorch-grad-cam does [44].
 
-The maps are pytorch-grad-cam's (the tests hold them against it); the way there is shorter, and the
-sign of the principal component is ours to choose. The trunk runs without a graph, and the gradient
-is taken from the score down to the explained layer only. The first principal component comes from
-the Gram matrix of the few places instead of a full SVD of the many channels.
+The maps are pytorch-grad-cam's (the tests hold them against it); the way there is shorter: the
+gradient is taken down to the explained layer only, and the first principal component comes from the
+Gram matrix of the few places instead of a full SVD of the many channels.
 """
 
 import cv2
@@ -36,15 +35,15 @@ def extract_cam(
     ----------
     model, images
         The model maps BxCxHxW, normalised as it wants it, to (B,) or (B, 1) scores.
-    layer : torch.nn.Module
+    layer
         A part of `model` whose output is a feature map BxKxhxw.
-    method : str
+    method
         A name of `METHODS`.
-    aug_smooth : bool
+    aug_smooth
         Average over six views: mirrored or not, times three brightnesses of the normalised image.
-    eigen_smooth : bool
+    eigen_smooth
         Instead of adding up the channels, project on their first principal component over places.
-    eigen_sign : {"cam", "lapack"}
+    eigen_sign
         A principal component has no sign of its own. "cam" points it the way of the channels' sum,
         so that bright stays bright; "lapack" takes NumPy's SVD's, as pytorch-grad-cam does.
     """
@@ -104,19 +103,17 @@ def _first_component(weighted: torch.Tensor, eigen_sign: str) -> torch.Tensor:
     if eigen_sign == "lapack":
         components = [np.linalg.svd(t, full_matrices=False)[2][0] for t in table.cpu().numpy()]
         vectors = torch.from_numpy(np.stack(components)).to(table.device)
-        projection = (table @ vectors[..., None]).squeeze(-1)
+        return (table @ vectors[..., None]).squeeze(-1).float().unflatten(1, weighted.shape[2:])
+    # X X' u = s^2 u and X v = s u: the smaller of the two Gram matrices will do.
+    fewer_places = table.shape[1] < table.shape[2]
+    wide = table if fewer_places else table.transpose(1, 2)
+    eigenvalues, vectors = torch.linalg.eigh((wide @ wide.transpose(1, 2)).double())
+    if fewer_places:
+        projection = vectors[..., -1] * eigenvalues[:, -1:].clamp(min=0).sqrt()
     else:
-        # X X' u = s^2 u and X v = s u: the smaller of the two Gram matrices will do.
-        fewer_places = table.shape[1] < table.shape[2]
-        wide = table if fewer_places else table.transpose(1, 2)
-        eigenvalues, vectors = torch.linalg.eigh((wide @ wide.transpose(1, 2)).double())
-        first = vectors[..., -1]
-        if fewer_places:
-            projection = first * eigenvalues[:, -1:].clamp(min=0).sqrt()
-        else:
-            projection = (table.double() @ first[..., None]).squeeze(-1)
-        towards = (projection * table.sum(dim=2)).sum(dim=1, keepdim=True)
-        projection = torch.where(towards < 0, -projection, projection)
+        projection = (table.double() @ vectors[..., -1:]).squeeze(-1)
+    towards = (projection * table.sum(dim=2)).sum(dim=1, keepdim=True)
+    projection = torch.where(towards < 0, -projection, projection)
     return projection.float().unflatten(1, weighted.shape[2:])
 
 

@@ -3,7 +3,7 @@
 Transforms and centre priors are fitted on other images than those they are judged on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -22,11 +22,7 @@ PRIOR_GRID = (60, 80)  # rows, columns at which densities are averaged; images m
 
 
 def _score_record(
-    dataset: Dataset,
-    index: int,
-    extracted: dict[str, np.ndarray],
-    dummies: dict[str, Callable],
-    transforms: dict[str, MapTransform],
+    dataset: Dataset, index: int, extracted: dict, dummies: dict, transforms: dict
 ) -> list[tuple[str, str, str, str, float]]:
     """Return (method, stage, image, metric, value) of every map of one held-out image."""
     record = dataset[index]
@@ -52,13 +48,9 @@ def evaluate(
     """Score every source, and the centre priors, before and after the map transforms of [45].
 
     For each of `folds` parts of the data set, the centre prior and each method's transform are
-    fitted on the other parts (on at most `fit_images` images drawn from them).
-
-    Returns
-    -------
-    (DataFrame, dict)
-        group, method, stage, unit (the image), metric, value: one row a value; and the transforms
-        of each method, a fold each.
+    fitted on the other parts (on at most `fit_images` images drawn from them). Returns a table of
+    group, method, stage, unit (the image), metric, value, and the transforms of each method, a fold
+    each.
     """
     fold = folds_of(len(dataset), folds, seed)
     extracted = {s.method: extract(s, dataset) for s in sources}

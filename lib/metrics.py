@@ -27,9 +27,8 @@ def nss(saliency_map: np.ndarray, fixations: np.ndarray) -> float:
 def nss_support(saliency_map: np.ndarray, density: np.ndarray) -> float:
     """NSS on the paper's scale: the z-scored map, averaged over the support of the density.
 
-    The support is where the density, stored with 8 bits (its peak at 255), is not 0. It ignores
-    how often a pixel was looked at, so it saturates: on OSIE the density itself scores about 0.5,
-    below the centre prior.
+    The support is where the density, stored with 8 bits (its peak at 255), is not 0. It saturates:
+    on OSIE the density itself scores about 0.5, below the centre prior.
     """
     saliency_map, density = _check_pair(saliency_map, density)
     support = np.rint(255 * (density / density.max())) > 0

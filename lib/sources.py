@@ -29,8 +29,7 @@ class Source:
 
     group: str  # as it stands in the table
     method: str  # likewise
-    # from a list of same-sized records to BxhxW maps, at any resolution
-    compute: Callable[[Sequence[Record]], np.ndarray]
+    compute: Callable[[Sequence[Record]], np.ndarray]  # same-sized records to maps BxhxW
     key: str  # everything that decides the maps: weights, parameters, the version of the code
 
 
@@ -59,26 +58,24 @@ def cam_source(
     """
     options = (kind, aug_smooth, eigen_smooth, eigen_sign)
 
+    explained = model.last_layer if layer is None else layer
+
     def compute(records: Sequence[Record]) -> np.ndarray:
-        with torch.no_grad():
-            x = model.normalize(network_input(records, long_side))
-        return cam.extract_cam(model, x, model.last_layer if layer is None else layer, *options)
+        x = model.normalize(network_input(records, long_side))
+        return cam.extract_cam(model, x, explained, *options)
 
     key = [weights_fingerprint(model), cam.VERSION, *options, layer_name, long_side]
     return Source(group, method, compute, fingerprint(key))
 
 
 def energy_source(method: str, model: Baseline, group: str, long_side: int = 384) -> Source:
-    """Sum of squares of the last feature map: what a trunk looks at when nobody asks it anything.
-
-    Averaged over the picture and its mirror image.
-    """
+    """Energy of the last feature map: what a trunk looks at when nobody asks it anything."""
 
     def compute(records: Sequence[Record]) -> np.ndarray:
         with torch.no_grad():
             x = model.normalize(network_input(records, long_side))
-            energy = model.features(torch.cat([x, x.flip(-1)])).square().sum(dim=1).cpu().numpy()
-        plain, mirrored = np.split(energy, 2)
+            both = model.features(torch.cat([x, x.flip(-1)]))  # (2B, K, h, w)
+        plain, mirrored = np.split(both.square().sum(dim=1).cpu().numpy(), 2)
         return (plain + mirrored[..., ::-1]) / 2
 
     key = [weights_fingerprint(model), cam.VERSION, "energy", long_side]
@@ -103,8 +100,7 @@ def extract(
                 maps = source.compute([record for _, record in batch])
                 for (index, record), saliency_map in zip(batch, maps, strict=True):
                     full = resize_map(np.asarray(saliency_map, np.float32), record.image.shape[:2])
-                    # float16 holds eleven bits: keep them.
-                    full = full / (full.max() or 1)
+                    full = full / (full.max() or 1)  # float16 holds eleven bits: keep them
                     found[index] = store.put(dataset.names[index], full.astype(np.float16))
                 bar.update(len(batch))
     return found
@@ -118,12 +114,12 @@ def predictor_source(dataset: Dataset, folds: int, seed: int) -> Source:
     """
     group, method = "Saliency predictor", "Lite0 read-out (ours)"
     if dataset.name == "OSIE":
-        densities = saliency.cross_validate(dataset, folds, seed)
-        by_name = dict(zip(dataset.names, densities, strict=True))
+        found = saliency.cross_validate(dataset, folds, seed)
+        by_name = dict(zip(dataset.names, found, strict=True))
         key = fingerprint(["cross-validated", folds, seed, *dataset.names])
         method = f"{method}, cross-validated"
         return Source(group, method, lambda rs: np.stack([by_name[r.name] for r in rs]), key)
     readout = saliency.load_readout()
-    predictor = saliency.SaliencyPredictor(readout)
+    predict = saliency.SaliencyPredictor(readout)
     key = weights_fingerprint(readout)
-    return Source(group, method, lambda rs: np.stack([predictor(r.image) for r in rs]), key)
+    return Source(group, method, lambda rs: np.stack([predict(r.image) for r in rs]), key)

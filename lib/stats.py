@@ -113,9 +113,8 @@ def resampled_test(
 ) -> Difference:
     """Compare two methods over repeated splits of one data set: the corrected resampled t-test.
 
-    Splits share most of their training images, so their differences are not independent and a
-    plain t-test is too sure of itself. C. Nadeau, Y. Bengio, "Inference for the generalization
-    error", Machine Learning 52, 2003: the variance of the mean is s^2 (1/J + n_test/n_train),
+    Splits share most of their training images, so a plain t-test is too sure of itself. C. Nadeau,
+    Y. Bengio, Machine Learning 52, 2003: the variance of the mean is s^2 (1/J + n_test/n_train),
     where n_test/n_train is 1 / (J - 1) by default, as in cross-validation by J folds. Nothing is
     drawn: `seed` is there for the signature of `paired_test`.
     """
@@ -144,14 +143,9 @@ def summarize(
     """Average over units, with intervals, and compare each method with one of them, `against`.
 
     The table holds method, metric, unit, value, and stage where there is one; a method may lack
-    units. With `paired_test` units are independent, and `value` gets a bootstrap interval; with
-    `resampled_test` they are repeated splits, and it gets their standard deviation.
-
-    Returns
-    -------
-    DataFrame
-        stage (if any), method, metric, value, then low and high or std, n, and with `against`
-        difference, difference_low, difference_high, p_value. A single unit has no spread: NaN.
+    units. Returns stage, method, metric, value, then low and high (a bootstrap interval) or, with
+    `resampled_test`, std over the repeats, n, and with `against` difference, difference_low,
+    difference_high, p_value. A single unit has no spread: NaN.
     """
     keys = [k for k in ("stage", "metric") if k in table]
     rows = []
