@@ -1,13 +1,11 @@
 """The map transforms of [45]: brightness correction and blending with the centre prior.
 
-V. Lyudvichenko, M. Erofeev, Y. Gitman, D. Vatolin, "A semi-automatic saliency model and its
-application to video compression", ICCP 2017. Models differ in how bright they draw what is a little
-salient and in how much centre bias they hold; neither says whether they know *where* people look.
-So before a map S is judged it becomes f(S) + w C, where C is the centre prior, w is at least 0 and
-f is non-negative and never decreases: the f and w, one pair for the whole data set, that come
-nearest to the human densities of training images. A metric of the result is invariant to any
-increasing change of brightness, and to a centre bias up to that of people (w adds what a map lacks;
-what it has too much it keeps).
+Models differ in how bright they draw what is a little salient and in how much centre bias they
+hold; neither says whether they know *where* people look. So before a map S is judged it becomes
+f(S) + w C, where C is the centre prior, w is at least 0 and f is non-negative and never decreases:
+the f and w, one pair for the whole data set, that come nearest to the human densities of training
+images. A metric of the result is invariant to any increasing change of brightness, and to a centre
+bias up to that of people. [45] is V. Lyudvichenko, M. Erofeev, Y. Gitman, D. Vatolin, ICCP 2017.
 """
 
 import math
@@ -93,24 +91,17 @@ def ramps(brightness: np.ndarray, knots: np.ndarray) -> np.ndarray:
 
 
 def _knots(maps: list[np.ndarray]) -> np.ndarray:
-    """Choose knots at quantiles of the brightness of about a thousand pixels of each map.
-
-    They are dense at the top, where the few salient pixels are, and move with any increasing change
-    of brightness.
-    """
-    steps = [max(1, math.isqrt(m.size // 1000)) for m in maps]
+    """Choose knots at quantiles of brightness: they move with any increasing change of it."""
+    steps = [max(1, math.isqrt(m.size // 1000)) for m in maps]  # a thousand pixels each will do
     pooled = [unit_range(m)[::step, ::step].ravel() for m, step in zip(maps, steps, strict=True)]
-    levels = 1 - (1 - np.linspace(0, 1, KNOTS)[1:-1]) ** 2
+    levels = 1 - (1 - np.linspace(0, 1, KNOTS)[1:-1]) ** 2  # dense where the few salient pixels are
     inner = np.quantile(np.concatenate(pooled), levels, method="lower")
     return np.unique(np.concatenate([[0.0], inner, [1.0]]))
 
 
 def _nonnegative_solution(gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Minimise x' gram x - 2 moment' x over x >= 0.
-
-    With gram = L L', that is the least squares problem L' x = L^-1 moment. The ridge keeps L where
-    columns are alike or empty (the map is the centre prior, all maps are constant).
-    """
+    """Minimise x' gram x - 2 moment' x over x >= 0: with gram = L L', solve L' x = L^-1 moment."""
+    # Columns may be alike or empty: the map is the centre prior, all maps are constant.
     ridge = 1e-10 * np.trace(gram) / len(gram)
     lower = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
     solution, _ = nnls(lower.T, solve_triangular(lower, moment, lower=True))
