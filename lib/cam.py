@@ -1,13 +1,9 @@
 """Where a score comes from: GradCAM [31] and HiResCAM [33], smoothed as pytorch-grad-cam does [44].
 
-The maps are pytorch-grad-cam's (the tests hold them against it); the way there is shorter, and the
-sign of the principal component is ours to choose. The trunk runs without a graph, and the gradient
-is taken from the score down to the explained layer only. The first principal component comes from
-the Gram matrix of the few places instead of a full SVD of the many channels.
+The maps are pytorch-grad-cam's (the tests hold them against it); the way there is shorter: the
+gradient is taken down to the explained layer only, and the first principal component comes from the
+Gram matrix of the few places instead of a full SVD of the many channels.
 """
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -16,7 +12,7 @@ from torch import nn
 
 VERSION = 1  # of the numbers in the cache
 BRIGHTNESS = (0.9, 1.0, 1.1)  # of the views; with and without mirroring, as in [44]
-PICTURES_PER_PASS = 8  # bounds the memory; the maps are the same
+PICTURES_PER_PASS = 8  # bounds the memory
 # From the feature map A and dy/dA, both BxKxhxw, to what is added up over the K channels.
 METHODS = {
     "hirescam": lambda A, gradient: gradient * A,  # place by place [33]
@@ -33,37 +29,27 @@ def extract_cam(
     eigen_smooth: bool = True,
     eigen_sign: str = "cam",
 ) -> np.ndarray:
-    """Explain the score of each image by a map.
+    """Explain the score of each image by a map from 0 to 1, BxHxW float32.
 
     Parameters
     ----------
-    model : torch.nn.Module
-        Maps BxCxHxW to (B,) or (B, 1) scores. It is left as it was found.
-    images : torch.Tensor
-        BxCxHxW, normalised as the model wants it.
-    layer : torch.nn.Module
+    model, images
+        The model maps BxCxHxW, normalised as it wants it, to (B,) or (B, 1) scores.
+    layer
         A part of `model` whose output is a feature map BxKxhxw.
-    method : str
+    method
         A name of `METHODS`.
-    aug_smooth : bool
+    aug_smooth
         Average over six views: mirrored or not, times three brightnesses of the normalised image.
-    eigen_smooth : bool
+    eigen_smooth
         Instead of adding up the channels, project on their first principal component over places.
-    eigen_sign : {"cam", "lapack"}
+    eigen_sign
         A principal component has no sign of its own. "cam" points it the way of the channels' sum,
-        so that bright stays bright; "lapack" takes the sign that NumPy's SVD returns, as
-        pytorch-grad-cam does.
-
-    Returns
-    -------
-    numpy.ndarray
-        BxHxW float32, each map from 0 to 1 (0 everywhere where nothing speaks for the score).
+        so that bright stays bright; "lapack" takes NumPy's SVD's, as pytorch-grad-cam does.
     """
     if method not in METHODS or eigen_sign not in ("cam", "lapack"):
-        raise ValueError(
-            f"the CAM must be one of {', '.join(METHODS)} and its sign cam or lapack, not "
-            f"{method!r} and {eigen_sign!r}"
-        )
+        known = f"one of {', '.join(METHODS)} and its sign cam or lapack"
+        raise ValueError(f"the CAM must be {known}, not {method!r} and {eigen_sign!r}")
     mirrorings, factors = ((False, True), BRIGHTNESS) if aug_smooth else ((False,), (1.0,))
     views = [(images.flip(-1) if m else images) * f for m in mirrorings for f in factors]
     size = (images.shape[-1], images.shape[-2])
@@ -78,48 +64,33 @@ def extract_cam(
     return maps.mean(axis=(0, 1), dtype=np.float32)
 
 
-def channel_energy(feature_map: torch.Tensor) -> np.ndarray:
-    """Sum of squares over channels, BxKxhxw to Bxhxw: where a trunk responds, whatever the task."""
-    return feature_map.detach().square().sum(dim=1).cpu().numpy()
-
-
-@contextmanager
-def _starting_at(layer: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Let the graph begin at `layer`: its output is detached, kept, and passed on."""
-    kept: list[torch.Tensor] = []
-
-    def restart(_: nn.Module, __: tuple, output: torch.Tensor) -> torch.Tensor:
-        if not isinstance(output, torch.Tensor) or output.dim() != 4:
-            raise ValueError(
-                f"the explained layer must give a feature map BxKxhxw, and {type(layer).__name__} "
-                "does not; choose a convolutional layer"
-            )
-        kept.append(output.detach().requires_grad_())
-        return kept[-1]
-
-    handle = layer.register_forward_hook(restart)
-    try:
-        yield kept
-    finally:
-        handle.remove()
-
-
 def _activations_and_gradients(
     model: nn.Module, images: torch.Tensor, layer: nn.Module
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the layer's output A and dy/dA, each BxKxhxw float32."""
+    kept, name = [], type(layer).__name__
+
+    def restart(_: nn.Module, __: tuple, output: torch.Tensor) -> torch.Tensor:
+        """Let the graph begin here: the output is detached, kept, and passed on."""
+        if not isinstance(output, torch.Tensor) or output.dim() != 4:
+            raise ValueError(f"the explained layer must give a feature map BxKxhxw, not {name}")
+        kept.append(output.detach().requires_grad_())
+        return kept[-1]
+
     trainable = [p for p in model.parameters() if p.requires_grad]
     for parameter in trainable:  # without them, no graph is built below the layer
         parameter.requires_grad_(False)
+    handle = layer.register_forward_hook(restart)
     try:
-        with _starting_at(layer) as kept, torch.enable_grad():
+        with torch.enable_grad():
             scores = model(images)
-            if not kept:
-                raise ValueError(f"the model does not use the layer {type(layer).__name__}")
-            if not torch.isfinite(scores).all():
-                raise ValueError("the model's score is not finite; check its weights and its input")
-            (gradients,) = torch.autograd.grad(scores.sum(), kept[-1])
+        if not kept:
+            raise ValueError(f"the model does not use the layer {name}")
+        if not torch.isfinite(scores).all():
+            raise ValueError("the model's score is not finite; check its weights and its input")
+        (gradients,) = torch.autograd.grad(scores.sum(), kept[-1])
     finally:
+        handle.remove()
         for parameter in trainable:
             parameter.requires_grad_(True)
     return kept[-1].detach().float(), gradients.float()
@@ -132,19 +103,17 @@ def _first_component(weighted: torch.Tensor, eigen_sign: str) -> torch.Tensor:
     if eigen_sign == "lapack":
         components = [np.linalg.svd(t, full_matrices=False)[2][0] for t in table.cpu().numpy()]
         vectors = torch.from_numpy(np.stack(components)).to(table.device)
-        projection = (table @ vectors[..., None]).squeeze(-1)
+        return (table @ vectors[..., None]).squeeze(-1).float().unflatten(1, weighted.shape[2:])
+    # X X' u = s^2 u and X v = s u: the smaller of the two Gram matrices will do.
+    fewer_places = table.shape[1] < table.shape[2]
+    wide = table if fewer_places else table.transpose(1, 2)
+    eigenvalues, vectors = torch.linalg.eigh((wide @ wide.transpose(1, 2)).double())
+    if fewer_places:
+        projection = vectors[..., -1] * eigenvalues[:, -1:].clamp(min=0).sqrt()
     else:
-        # X X' u = s^2 u and X v = s u: the smaller of the two Gram matrices will do.
-        fewer_places = table.shape[1] < table.shape[2]
-        wide = table if fewer_places else table.transpose(1, 2)
-        eigenvalues, vectors = torch.linalg.eigh((wide @ wide.transpose(1, 2)).double())
-        first = vectors[..., -1]
-        if fewer_places:
-            projection = first * eigenvalues[:, -1:].clamp(min=0).sqrt()
-        else:
-            projection = (table.double() @ first[..., None]).squeeze(-1)
-        towards = (projection * table.sum(dim=2)).sum(dim=1, keepdim=True)
-        projection = torch.where(towards < 0, -projection, projection)
+        projection = (table.double() @ vectors[..., -1:]).squeeze(-1)
+    towards = (projection * table.sum(dim=2)).sum(dim=1, keepdim=True)
+    projection = torch.where(towards < 0, -projection, projection)
     return projection.float().unflatten(1, weighted.shape[2:])
 
 

@@ -4,6 +4,7 @@ Transforms and centre priors are fitted on other images than those they are judg
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,29 +21,19 @@ RAW, TRANSFORMED = "as extracted", "after the map transforms of [45]"
 PRIOR_GRID = (60, 80)  # rows, columns at which densities are averaged; images may differ in size
 
 
-def _priors(gaussian: GaussianPrior, average: np.ndarray, shape: tuple[int, int]) -> dict:
-    """Return the two dummy maps: they know where people look on average, and see no picture."""
-    return {"CenterPrior": gaussian.render(shape), "Average density": resize_map(average, shape)}
-
-
 def _score_record(
-    dataset: Dataset,
-    index: int,
-    extracted: dict[str, np.ndarray],
-    gaussian: GaussianPrior,
-    average: np.ndarray,
-    transforms: dict[str, MapTransform],
+    dataset: Dataset, index: int, extracted: dict, dummies: dict, transforms: dict
 ) -> list[tuple[str, str, str, str, float]]:
     """Return (method, stage, image, metric, value) of every map of one held-out image."""
     record = dataset[index]
-    priors = _priors(gaussian, average, record.image.shape[:2])
+    priors = {method: draw(record.image.shape[:2]) for method, draw in dummies.items()}
     rows = []
     for method, saliency_map in (priors | extracted).items():
         saliency_map = saliency_map.astype(np.float32)
         corrected = transforms[method].apply(saliency_map, priors["CenterPrior"])
         for stage, judged in ((RAW, saliency_map), (TRANSFORMED, corrected)):
-            for metric, value in score_map(judged, record).items():
-                rows.append((method, stage, record.name, metric, value))
+            scores = score_map(judged, record)
+            rows += [(method, stage, record.name, metric, v) for metric, v in scores.items()]
     return rows
 
 
@@ -57,38 +48,34 @@ def evaluate(
     """Score every source, and the centre priors, before and after the map transforms of [45].
 
     For each of `folds` parts of the data set, the centre prior and each method's transform are
-    fitted on the other parts (on at most `fit_images` images drawn from them).
-
-    Returns
-    -------
-    (DataFrame, dict)
-        group, method, stage, unit (the image), metric, value: one row a value; and the transforms
-        of each method, a fold each.
+    fitted on the other parts (on at most `fit_images` images drawn from them). Returns a table of
+    group, method, stage, unit (the image), metric, value, and the transforms of each method, a fold
+    each.
     """
     fold = folds_of(len(dataset), folds, seed)
     extracted = {s.method: extract(s, dataset) for s in sources}
-    transforms: dict[str, list[MapTransform]] = {}
-    tasks = []
+    fitted, tasks = [], []
     for k in tqdm(range(folds), desc="fitting transforms", unit="fold"):
         others = np.random.default_rng([seed, k]).permutation(np.flatnonzero(fold != k))
         chosen = np.sort(others[:fit_images])
         densities = [dataset[i].density for i in chosen]
-        gaussian = GaussianPrior.fit(densities)
         average = average_prior(resize_map(d, PRIOR_GRID) for d in densities)
-        priors = [_priors(gaussian, average, d.shape) for d in densities]
-        examples = {m: [p[m] for p in priors] for m in priors[0]}
+        # Dummies know where people look on average, and see no picture.
+        dummies = {
+            "CenterPrior": GaussianPrior.fit(densities).render,
+            "Average density": partial(resize_map, average),
+        }
+        examples = {m: [draw(d.shape) for d in densities] for m, draw in dummies.items()}
         examples |= {m: [found[i] for i in chosen] for m, found in extracted.items()}
         centers = examples["CenterPrior"]
-        fitted = {m: MapTransform.fit(e, densities, centers) for m, e in examples.items()}
-        for method, transform in fitted.items():
-            transforms.setdefault(method, []).append(transform)
+        fitted.append({m: MapTransform.fit(e, densities, centers) for m, e in examples.items()})
         tasks += [
-            (dataset, i, {m: e[i] for m, e in extracted.items()}, gaussian, average, fitted)
+            (dataset, i, {m: e[i] for m, e in extracted.items()}, dummies, fitted[k])
             for i in np.flatnonzero(fold == k)
         ]
     scored = run_all(_score_record, tasks, jobs, f"scoring on {dataset.name}", "image")
     columns = ["method", "stage", "unit", "metric", "value"]
     table = pd.DataFrame([row for rows in scored for row in rows], columns=columns)
-    groups = {"CenterPrior": "Dummy", "Average density": "Dummy"}
-    table.insert(0, "group", table.method.map(groups | {s.method: s.group for s in sources}))
-    return table, transforms
+    groups = {s.method: s.group for s in sources}
+    table.insert(0, "group", [groups.get(method, "Dummy") for method in table.method])
+    return table, {method: [each[method] for each in fitted] for method in fitted[0]}

@@ -7,7 +7,7 @@ converted here by a stated rule, or refused in one sentence.
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 LEAST_SIDE = 64  # pixels: a map needs 2x2 cells, and networks have stride 32
 
@@ -17,13 +17,12 @@ def as_rgb(image: np.ndarray | Image.Image | str | Path) -> np.ndarray:
 
     A path is read, a Pillow image converted. Arrays: gray (HxW or HxWx1) is repeated over the
     channels; alpha is laid over white; uint16 is divided by 257; float must lie in [0, 1] and is
-    multiplied by 255.
-    Anything else is a ValueError (a missing file a FileNotFoundError) that says what to do.
+    multiplied by 255. Anything else is a ValueError that says what to do.
     """
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Image.Image):
-        return _from_pillow(ImageOps.exif_transpose(image))
+        return _from_pillow(image)
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
@@ -32,38 +31,32 @@ def as_rgb(image: np.ndarray | Image.Image | str | Path) -> np.ndarray:
     if image.dtype == np.uint16:
         image = np.rint(image / 257).astype(np.uint8)
     elif image.dtype.kind == "f":
-        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+        if not (image.min() >= 0 and image.max() <= 1):  # NaN is neither
             raise ValueError("a picture of floats must be finite and from 0 to 1; scale it first")
         image = np.rint(255 * image.astype(np.float64)).astype(np.uint8)
     elif image.dtype != np.uint8:
         raise ValueError(f"a picture must be uint8, uint16 or float from 0 to 1, not {image.dtype}")
-    return _from_pillow(Image.fromarray(np.ascontiguousarray(image)))
+    return _from_pillow(Image.fromarray(image))
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file of any format that Pillow reads, as HxWx3 uint8 RGB.
-
-    The EXIF orientation is applied, transparency laid over white, CMYK and palettes converted,
-    16-bit gray scaled down to 8 bits. A file that is no image, or is cut short, is named.
-    """
-    path = Path(path)
-    if not path.is_file():
+    """Read an image file of any format that Pillow reads, or name the file that is none."""
+    if not Path(path).is_file():
         raise FileNotFoundError(f"no image at {path}")
     try:
         with Image.open(path) as picture:
-            picture.load()
-            return _from_pillow(ImageOps.exif_transpose(picture))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{path} is not a readable image ({error}); delete it and download it again"
-        ) from error
+            return _from_pillow(picture)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        advice = "delete it and download it again"
+        raise ValueError(f"{path} is not a readable image ({error}); {advice}") from error
 
 
 def _from_pillow(picture: Image.Image) -> np.ndarray:
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):  # 16- or 32-bit gray: Pillow would clip, not scale
         gray = np.asarray(picture, dtype=np.float64)
         # 16-bit files run to 65535; files with a smaller range were 8-bit data in a wide mode.
-        gray = gray / 257 if gray.size and gray.max() > 255 else gray
+        gray = gray / 257 if gray.max() > 255 else gray
         picture = Image.fromarray(np.clip(np.rint(gray), 0, 255).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-FRAME = (-2, -1)  # the axes of height and width, with or without a batch axis before them
-
 
 def check_map(saliency_map: np.ndarray, argument: str, ndim: tuple[int, ...] = (2,)) -> np.ndarray:
     """Return a map as an array, or say what is wrong with the argument of that name."""
@@ -37,31 +35,25 @@ def check_density(density: np.ndarray, argument: str) -> np.ndarray:
     return density
 
 
-def normalize_sum(maps: np.ndarray) -> np.ndarray:
-    """Scale each map so that it sums to 1 (float32); an all-zero map becomes uniform."""
-    return to_density(check_map(maps, "maps", (2, 3))).astype(np.float32)
-
-
-def to_density(maps: np.ndarray) -> np.ndarray:
-    """Do as `normalize_sum` does, in float64 and for maps already checked."""
-    scaled = over_peak(maps)
-    total = scaled.sum(axis=FRAME, keepdims=True)
-    height, width = scaled.shape[-2:]
-    return np.where(total > 0, scaled / np.where(total > 0, total, 1), 1 / (height * width))
+def normalize_sum(maps: np.ndarray, dtype: type = np.float32) -> np.ndarray:
+    """Scale each map so that it sums to 1; an all-zero map becomes uniform."""
+    scaled = over_peak(check_map(maps, "maps", (2, 3)))
+    total = scaled.sum(axis=(-2, -1), keepdims=True)
+    uniform = 1 / math.prod(scaled.shape[-2:])
+    return np.where(total > 0, scaled / np.where(total > 0, total, 1), uniform).astype(dtype)
 
 
 def over_peak(maps: np.ndarray) -> np.ndarray:
     """Divide by the largest value, in float64: no later sum or square can over- or underflow."""
     maps = np.asarray(maps, np.float64)
-    peak = maps.max(axis=FRAME, keepdims=True)
+    peak = maps.max(axis=(-2, -1), keepdims=True)
     return maps / np.where(peak > 0, peak, 1)
 
 
 def resize_map(maps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Resize maps, float32: triangle filter over a new pixel's area, bilinear where it grows.
 
-    The filter's weights are non-negative and add to 1: no value leaves the range of the old ones.
-    Sums change with the number of pixels; follow by `normalize_sum` for a density.
+    No value leaves the range of the old ones. Sums change: `normalize_sum` a density afterwards.
     """
     maps = np.array(check_map(maps, "maps", (2, 3)), np.float32)
     if maps.shape[-2:] == tuple(shape):
@@ -74,8 +66,7 @@ def resize_map(maps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def fixated_pixels(fixations: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and columns of the pixels that fixations (Nx2, x then y) fall on.
 
-    Coordinates are rounded down; those outside the frame (height, width) are dropped. A pixel
-    fixated twice stands there twice.
+    Coordinates are rounded down; what is outside the frame (height, width) is dropped.
     """
     fixations = np.asarray(fixations, np.float64)
     if fixations.size and (fixations.ndim != 2 or fixations.shape[1] != 2):
@@ -86,24 +77,21 @@ def fixated_pixels(fixations: np.ndarray, shape: tuple[int, int]) -> tuple[np.nd
     x, y = np.floor(fixations.reshape(-1, 2)).T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     if not inside.any():
-        raise ValueError(
-            f"fixations: none of the {len(x)} lies inside the {width}x{height} frame; "
-            "leave the image out, or check that they are (x, y) in pixels of this image"
-        )
+        frame = f"the {width}x{height} frame; leave the image out, or check that they are (x, y)"
+        raise ValueError(f"fixations: none of the {len(x)} lies inside {frame}")
     return y[inside].astype(int), x[inside].astype(int)
 
 
 def fixation_density(fixations: np.ndarray, shape: tuple[int, int], sigma: float) -> np.ndarray:
-    """Turn fixations into a density: a Gaussian, `sigma` pixels wide, on each fixated pixel.
+    """Turn fixations into a density HxW: a Gaussian, `sigma` pixels wide, on each fixated pixel.
 
     Customarily sigma is one degree of visual angle. The mass that a Gaussian puts outside the frame
-    is spread in proportion over what is inside. Returns HxW float32 that sums to 1.
+    is spread in proportion over what is inside.
     """
-    if not (math.isfinite(sigma) and sigma > 0):
+    if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be a positive number of pixels, not {sigma}")
     rows, columns = fixated_pixels(fixations, shape)
-    # The Gaussian is separable, so the sum over fixations is one matrix product, without the
-    # truncation of a filter kernel.
+    # A Gaussian is separable: the sum over fixations is one matrix product, and none is truncated.
     vertical = np.exp(-0.5 * ((np.arange(shape[0]) - rows[:, None]) / sigma) ** 2)  # (N, H)
     horizontal = np.exp(-0.5 * ((np.arange(shape[1]) - columns[:, None]) / sigma) ** 2)  # (N, W)
     return normalize_sum(vertical.T @ horizontal)
@@ -121,36 +109,33 @@ class GaussianPrior:
     @classmethod
     def fit(cls, densities: Iterable[np.ndarray]) -> "GaussianPrior":
         """Match mean and variances of the average of densities HxW; each counts the same."""
-        moments = []  # of each density: E[x], E[y], E[x^2], E[y^2]
+        moments = []  # of each density: E[x], E[x^2], E[y], E[y^2]
         for number, density in enumerate(densities):
-            mass = to_density(check_density(density, f"densities[{number}]"))
-            mean, square = zip(*(_moments(mass.sum(axis)) for axis in (0, 1)), strict=True)
-            moments.append(mean + square)
+            mass = normalize_sum(check_density(density, f"densities[{number}]"), np.float64)
+            moments.append([*_moments(mass.sum(axis=0)), *_moments(mass.sum(axis=1))])
         if not moments:
             raise ValueError("densities is empty: there is nothing to fit")
-        x, y, xx, yy = (float(moment) for moment in np.mean(moments, axis=0))
+        x, xx, y, yy = np.mean(moments, axis=0).tolist()
         return cls(x, y, math.sqrt(xx - x * x), math.sqrt(yy - y * y))
 
     def render(self, shape: tuple[int, int]) -> np.ndarray:
-        """Draw the prior at a height and width: HxW float32 that sums to 1."""
-        height, width = shape
-        y = -0.5 * ((_pixel_centers(height) - self.center_y) / self.sigma_y) ** 2
-        x = -0.5 * ((_pixel_centers(width) - self.center_x) / self.sigma_x) ** 2
+        """Draw the prior at a height and width, as a density HxW."""
+        y, x = ((np.arange(count) + 0.5) / count for count in shape)  # centres of pixels
+        y = -0.5 * ((y - self.center_y) / self.sigma_y) ** 2
+        x = -0.5 * ((x - self.center_x) / self.sigma_x) ** 2
         # Less the maximum: a prior far narrower than a pixel must not vanish between two of them.
         return normalize_sum(np.outer(np.exp(y - y.max()), np.exp(x - x.max())))
 
 
-def _pixel_centers(count: int) -> np.ndarray:
-    return (np.arange(count) + 0.5) / count
-
-
 def _moments(profile: np.ndarray) -> tuple[float, float]:
     """First and second moment of a row of pixels that sums to 1, on the unit interval."""
-    centers = _pixel_centers(len(profile))
+    centers = (np.arange(len(profile)) + 0.5) / len(profile)
     # 1/12 of a squared pixel: the variance inside a pixel, without which a single one has none.
     return profile @ centers, profile @ centers**2 + 1 / (12 * len(profile) ** 2)
 
 
 def average_prior(densities: Iterable[np.ndarray]) -> np.ndarray:
     """Average densities of one shape: the centre prior without a formula, HxW float32."""
-    return normalize_sum(sum(to_density(check_density(d, "densities")) for d in densities))
+    return normalize_sum(
+        sum(normalize_sum(check_density(d, "densities"), np.float64) for d in densities)
+    )

@@ -2,25 +2,23 @@
 
 Every metric takes one map HxW (finite, non-negative, on any scale) and a density HxW (not all zero)
 or fixations (Nx2, x then y, pixels), and returns a float. Definitions follow the MIT/Tuebingen
-benchmark, as reviewed by Z. Bylinskii, T. Judd, A. Oliva, A. Torralba, F. Durand, "What do
-different evaluation metrics tell us about saliency models?", IEEE TPAMI 2019. Maps that say nothing
-have defined values: for a constant map NSS and CC are 0 and AUC is 0.5, and SIM and KLD take it for
-a uniform density. Anything else that has no value is a ValueError, never NaN.
+benchmark (Z. Bylinskii et al., "What do different evaluation metrics tell us about saliency
+models?", IEEE TPAMI 2019). For a constant map NSS and CC are 0 and AUC is 0.5, and SIM and KLD take
+it for a uniform density. Anything else that has no value is a ValueError, never NaN.
 """
 
 import numpy as np
 
-from lib.maps import check_density, check_map, fixated_pixels, to_density
+from lib.maps import check_density, check_map, fixated_pixels, normalize_sum
 from lib.records import Record
 
 KLD_EPSILON = 2.2204e-16  # of the MIT/Tuebingen benchmark: MATLAB's eps, as it is printed there
 
 
 def nss(saliency_map: np.ndarray, fixations: np.ndarray) -> float:
-    """NSS, normalized scanpath saliency: the z-scored map, averaged over the fixations.
+    """NSS: the z-scored map, averaged over the fixations; 0 at chance, no upper bound.
 
-    R. J. Peters, A. Iyer, L. Itti, C. Koch, "Components of bottom-up gaze allocation in natural
-    images", Vision Research, 2005. The usual, discrete NSS: 0 at chance, no upper bound.
+    R. J. Peters, A. Iyer, L. Itti, C. Koch, Vision Research 2005: the usual, discrete NSS.
     """
     saliency_map = check_map(saliency_map, "saliency_map")
     return float(_standardize(saliency_map)[fixated_pixels(fixations, saliency_map.shape)].mean())
@@ -29,9 +27,8 @@ def nss(saliency_map: np.ndarray, fixations: np.ndarray) -> float:
 def nss_support(saliency_map: np.ndarray, density: np.ndarray) -> float:
     """NSS on the paper's scale: the z-scored map, averaged over the support of the density.
 
-    The support is where the density, stored with 8 bits (its peak at 255), is not 0. It ignores
-    how often a pixel was looked at, so it saturates: on OSIE the density itself scores about 0.5,
-    below the centre prior.
+    The support is where the density, stored with 8 bits (its peak at 255), is not 0. It saturates:
+    on OSIE the density itself scores about 0.5, below the centre prior.
     """
     saliency_map, density = _check_pair(saliency_map, density)
     support = np.rint(255 * (density / density.max())) > 0
@@ -40,8 +37,8 @@ def nss_support(saliency_map: np.ndarray, density: np.ndarray) -> float:
 
 def similarity(saliency_map: np.ndarray, density: np.ndarray) -> float:
     """SIM: the mass that the two densities share, 0 to 1 (histogram intersection)."""
-    saliency_map, density = _check_pair(saliency_map, density)
-    return float(np.minimum(to_density(saliency_map), to_density(density)).sum())
+    pair = _check_pair(saliency_map, density)
+    return float(np.minimum(*(normalize_sum(each, np.float64) for each in pair)).sum())
 
 
 def cc(saliency_map: np.ndarray, density: np.ndarray) -> float:
@@ -56,33 +53,27 @@ def kld(saliency_map: np.ndarray, density: np.ndarray) -> float:
     With the benchmark's regularisation, sum of G log(eps + G / (S + eps)): a pixel that people look
     at and the map calls impossible costs a lot, but not infinity.
     """
-    saliency_map, density = _check_pair(saliency_map, density)
-    predicted, true = to_density(saliency_map), to_density(density)
+    pair = _check_pair(saliency_map, density)
+    predicted, true = (normalize_sum(each, np.float64) for each in pair)
     return float((true * np.log(KLD_EPSILON + true / (predicted + KLD_EPSILON))).sum())
 
 
 def auc_judd(saliency_map: np.ndarray, fixations: np.ndarray) -> float:
     """AUC-Judd: area under the ROC curve of fixated against unfixated pixels, 0 to 1.
 
-    T. Judd, K. Ehinger, F. Durand, A. Torralba, "Learning to predict where humans look", ICCV
-    2009. The exact area, without jitter: the chance that a fixated pixel is brighter than an
-    unfixated one, ties counting half. Where every pixel is fixated there is nothing to tell: 0.5.
+    T. Judd, K. Ehinger, F. Durand, A. Torralba, ICCV 2009. The exact area, without jitter: the
+    chance that a fixated pixel is brighter than an unfixated one, ties counting half.
     """
     saliency_map = check_map(saliency_map, "saliency_map")
     rows, columns = fixated_pixels(fixations, saliency_map.shape)
-    values, fixated = saliency_map.ravel(), rows * saliency_map.shape[1] + columns
-    distinct, thresholds = values[np.unique(fixated)], values[fixated]
-    if len(distinct) == len(values):
+    unfixated = np.ones(saliency_map.shape, bool)
+    unfixated[rows, columns] = False
+    others = np.sort(saliency_map[unfixated])
+    if len(others) == 0:  # every pixel is fixated: there is nothing to tell
         return 0.5
-    below = _count_below(values, thresholds) - _count_below(distinct, thresholds)
-    return float(below.mean() / (len(values) - len(distinct)))
-
-
-def _count_below(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Count for each threshold the values below it, and half of those equal to it."""
-    ordered = np.sort(values)
-    strictly = np.searchsorted(ordered, thresholds, side="left")
-    return (strictly + np.searchsorted(ordered, thresholds, side="right")) / 2
+    fixated = saliency_map[rows, columns]
+    below, up_to = (others.searchsorted(fixated, side) for side in ("left", "right"))
+    return float(((below + up_to) / 2).mean() / len(others))
 
 
 def _standardize(values: np.ndarray) -> np.ndarray:
@@ -97,13 +88,11 @@ def _standardize(values: np.ndarray) -> np.ndarray:
 
 
 def _check_pair(saliency_map: np.ndarray, density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    saliency_map = check_map(saliency_map, "saliency_map")
-    density = check_density(density, "density")
-    if density.shape != saliency_map.shape:
-        raise ValueError(
-            f"saliency_map is {saliency_map.shape} and density {density.shape}; resize one of them"
-        )
-    return saliency_map, density
+    found = check_map(saliency_map, "saliency_map"), check_density(density, "density")
+    if found[0].shape != found[1].shape:
+        shapes = f"saliency_map is {found[0].shape} and density {found[1].shape}"
+        raise ValueError(f"{shapes}; resize one of them")
+    return found
 
 
 # name, as in Table I -> the metric, and what of a record it reads; in the order of the tables

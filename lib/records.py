@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Dataset(Sequence[Record]):
     def __len__(self) -> int:
         return len(self.names)
 
-    @property
+    @cached_property
     def contents(self) -> list[str]:
         """What each record shows: versions of one photograph share it. By default the names."""
         return self.names
@@ -49,16 +50,12 @@ class Part(Dataset):
     def __init__(self, dataset: Dataset, chosen: Iterable[int]):
         self._whole, self._chosen = dataset, [int(i) for i in chosen]
         self.name, self.kind = dataset.name, dataset.kind
-        self.names = [dataset.names[i] for i in self._chosen]
+        lists = dataset.names, dataset.contents
+        self.names, self.contents = ([whole[i] for i in self._chosen] for whole in lists)
         self.fingerprint = dataset.fingerprint  # results are keyed by record name as well
 
     def __getitem__(self, index: int) -> Record:
         return self._whole[self._chosen[index]]
-
-    @property
-    def contents(self) -> list[str]:  # noqa: D102 (as above)
-        whole = self._whole.contents
-        return [whole[i] for i in self._chosen]
 
 
 class Subset(Part):

@@ -6,6 +6,7 @@ image, and memoised.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -28,8 +29,7 @@ class Source:
 
     group: str  # as it stands in the table
     method: str  # likewise
-    # from a list of same-sized records to BxhxW maps, at any resolution
-    compute: Callable[[Sequence[Record]], np.ndarray]
+    compute: Callable[[Sequence[Record]], np.ndarray]  # same-sized records to maps BxhxW
     key: str  # everything that decides the maps: weights, parameters, the version of the code
 
 
@@ -53,25 +53,19 @@ def cam_source(
 ) -> Source:
     """GradCAM-type maps of an IQA model; by default the paper's: HiResCAM [33], smoothed [44].
 
-    Parameters
-    ----------
-    layer, layer_name : torch.nn.Module, str
-        The layer whose feature map is explained (None: the last one) and its name for the cache.
-    long_side : int
-        Input resolution, pixels.
-    kind, aug_smooth, eigen_smooth, eigen_sign
-        See `lib.cam.extract_cam`.
+    `layer` is the one whose feature map is explained (None: the last one), `layer_name` its name
+    for the cache, `long_side` the input's, in pixels; for the rest see `lib.cam.extract_cam`.
     """
     options = (kind, aug_smooth, eigen_smooth, eigen_sign)
 
-    def compute(records: Sequence[Record]) -> np.ndarray:
-        with torch.no_grad():
-            x = model.normalize(network_input(records, long_side))
-        return cam.extract_cam(model, x, model.last_layer if layer is None else layer, *options)
+    explained = model.last_layer if layer is None else layer
 
-    decided = [cam.VERSION, *options, layer_name, long_side]
-    key = fingerprint([weights_fingerprint(model), *decided])
-    return Source(group, method, compute, key)
+    def compute(records: Sequence[Record]) -> np.ndarray:
+        x = model.normalize(network_input(records, long_side))
+        return cam.extract_cam(model, x, explained, *options)
+
+    key = [weights_fingerprint(model), cam.VERSION, *options, layer_name, long_side]
+    return Source(group, method, compute, fingerprint(key))
 
 
 def energy_source(method: str, model: Baseline, group: str, long_side: int = 384) -> Source:
@@ -80,13 +74,12 @@ def energy_source(method: str, model: Baseline, group: str, long_side: int = 384
     def compute(records: Sequence[Record]) -> np.ndarray:
         with torch.no_grad():
             x = model.normalize(network_input(records, long_side))
-            both = model.features(torch.cat([x, x.flip(-1)]))
-        energy = cam.channel_energy(both)
-        plain, mirrored = energy[: len(records)], energy[len(records) :]
-        return np.asarray(plain + mirrored[..., ::-1]) / 2
+            both = model.features(torch.cat([x, x.flip(-1)]))  # (2B, K, h, w)
+        plain, mirrored = np.split(both.square().sum(dim=1).cpu().numpy(), 2)
+        return (plain + mirrored[..., ::-1]) / 2
 
-    key = fingerprint([weights_fingerprint(model), cam.VERSION, "energy", long_side])
-    return Source(group, method, compute, key)
+    key = [weights_fingerprint(model), cam.VERSION, "energy", long_side]
+    return Source(group, method, compute, fingerprint(key))
 
 
 def extract(
@@ -99,29 +92,17 @@ def extract(
     store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
     found: list[np.ndarray | None] = [store.get(name) for name in dataset.names]
     todo = [i for i, saved in enumerate(found) if saved is None]
-    bar = tqdm(total=len(todo), desc=source.method, unit="image", disable=not (todo and progress))
-    batch: list[tuple[int, Record]] = []
-
-    def flush() -> None:
-        for (index, record), saliency_map in zip(
-            batch, source.compute([r for _, r in batch]) if batch else [], strict=True
-        ):
-            full = resize_map(np.asarray(saliency_map, np.float32), record.image.shape[:2])
-            peak = full.max()
-            full = full / peak if peak > 0 else full  # float16 holds eleven bits: keep them
-            found[index] = store.put(dataset.names[index], full.astype(np.float16))
-        bar.update(len(batch))
-        batch.clear()
-
-    for index in todo:
-        record = dataset[index]
-        if batch and batch[0][1].image.shape != record.image.shape:
-            flush()
-        batch.append((index, record))
-        if len(batch) == batch_size:
-            flush()
-    flush()
-    bar.close()
+    read = ((index, dataset[index]) for index in todo)
+    silent = not (todo and progress)
+    with tqdm(total=len(todo), desc=source.method, unit="image", disable=silent) as bar:
+        for _, alike in groupby(read, lambda item: item[1].image.shape):
+            while batch := list(islice(alike, batch_size)):
+                maps = source.compute([record for _, record in batch])
+                for (index, record), saliency_map in zip(batch, maps, strict=True):
+                    full = resize_map(np.asarray(saliency_map, np.float32), record.image.shape[:2])
+                    full = full / (full.max() or 1)  # float16 holds eleven bits: keep them
+                    found[index] = store.put(dataset.names[index], full.astype(np.float16))
+                bar.update(len(batch))
     return found
 
 
@@ -133,12 +114,12 @@ def predictor_source(dataset: Dataset, folds: int, seed: int) -> Source:
     """
     group, method = "Saliency predictor", "Lite0 read-out (ours)"
     if dataset.name == "OSIE":
-        densities = saliency.cross_validate(dataset, folds, seed)
-        by_name = dict(zip(dataset.names, densities, strict=True))
+        found = saliency.cross_validate(dataset, folds, seed)
+        by_name = dict(zip(dataset.names, found, strict=True))
         key = fingerprint(["cross-validated", folds, seed, *dataset.names])
         method = f"{method}, cross-validated"
         return Source(group, method, lambda rs: np.stack([by_name[r.name] for r in rs]), key)
     readout = saliency.load_readout()
-    predictor = saliency.SaliencyPredictor(readout)
+    predict = saliency.SaliencyPredictor(readout)
     key = weights_fingerprint(readout)
-    return Source(group, method, lambda rs: np.stack([predictor(r.image) for r in rs]), key)
+    return Source(group, method, lambda rs: np.stack([predict(r.image) for r in rs]), key)

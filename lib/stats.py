@@ -37,20 +37,18 @@ def grouped(coefficient: Callable, a: Sequence, b: Sequence, groups: Sequence) -
 def _correlation(coefficient: Callable, a: np.ndarray, b: np.ndarray) -> float:
     a, b = _check_scores(a, b)
     # A constant list orders nothing, and SciPy's answer would be NaN.
-    if a.min() == a.max() or b.min() == b.max():
-        return 0.0
-    return float(coefficient(a, b).statistic)
+    constant = a.min() == a.max() or b.min() == b.max()
+    return 0.0 if constant else float(coefficient(a, b).statistic)
 
 
 def _check_scores(*samples: np.ndarray) -> list[np.ndarray]:
-    """Return scores as float64 lists of one length, at least 2."""
     samples = [np.asarray(sample, np.float64) for sample in samples]
     shapes = [sample.shape for sample in samples]
-    if any(sample.ndim != 1 for sample in samples) or len(set(shapes)) != 1:
+    if samples[0].ndim != 1 or len(set(shapes)) != 1:
         raise ValueError(f"scores must be 1-D and of one length, not of shapes {shapes}")
     if len(samples[0]) < 2:
         raise ValueError(f"scores of at least 2 images are needed, not {len(samples[0])}")
-    if not all(np.isfinite(sample).all() for sample in samples):
+    if not np.isfinite(samples).all():
         raise ValueError("scores hold NaN or infinite values; mend what made them")
     return samples
 
@@ -64,14 +62,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic over units (Efron and Tibshirani 1993).
 
-    Parameters
-    ----------
-    values : array (n,), or tuple of arrays (n,)
-        One value a unit; arrays of a tuple are resampled together (for `srocc`, say).
-    n_boot, level, seed
-        Number of resamples, coverage (0 to 1), seed of the resampling.
-    statistic : callable
-        From as many lists as `values` has to a number.
+    `values` holds one value a unit, (n,); arrays of a tuple are resampled together, and `statistic`
+    takes as many (`srocc`, say). `level` is the coverage, 0 to 1.
     """
     interval = scipy.stats.bootstrap(
         _check_scores(*(values if isinstance(values, tuple) else (values,))),
@@ -121,9 +113,8 @@ def resampled_test(
 ) -> Difference:
     """Compare two methods over repeated splits of one data set: the corrected resampled t-test.
 
-    Splits share most of their training images, so their differences are not independent and a
-    plain t-test is too sure of itself. C. Nadeau, Y. Bengio, "Inference for the generalization
-    error", Machine Learning 52, 2003: the variance of the mean is s^2 (1/J + n_test/n_train),
+    Splits share most of their training images, so a plain t-test is too sure of itself. C. Nadeau,
+    Y. Bengio, Machine Learning 52, 2003: the variance of the mean is s^2 (1/J + n_test/n_train),
     where n_test/n_train is 1 / (J - 1) by default, as in cross-validation by J folds. Nothing is
     drawn: `seed` is there for the signature of `paired_test`.
     """
@@ -143,40 +134,27 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     p_values = np.asarray(p_values, np.float64)
     order = np.argsort(p_values, kind="stable")
     stepped = p_values[order] * np.arange(len(p_values), 0, -1)
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
-    return corrected
+    return np.minimum(np.maximum.accumulate(stepped), 1.0)[np.argsort(order)]
 
 
 def summarize(
     table: pd.DataFrame, against: str | None = None, test: Callable = paired_test, seed: int = 0
 ) -> pd.DataFrame:
-    """Average over units, with intervals, and compare each method with one of them.
+    """Average over units, with intervals, and compare each method with one of them, `against`.
 
-    Parameters
-    ----------
-    table : DataFrame
-        method, metric, unit, value; and stage, where there is one. A method may lack units.
-    against : str, optional
-        The method that the others are compared with, unit by unit.
-    test : callable
-        `paired_test`: units are independent; `value` gets a bootstrap interval. `resampled_test`:
-        units are repeated splits; `value` gets their standard deviation.
-
-    Returns
-    -------
-    DataFrame
-        stage (if any), method, metric, value, then low and high or std, n, and with `against`
-        difference, difference_low, difference_high, p_value. A single unit has a value and no
-        spread: NaN.
+    The table holds method, metric, unit, value, and stage where there is one; a method may lack
+    units. Returns stage, method, metric, value, then low and high (a bootstrap interval) or, with
+    `resampled_test`, std over the repeats, n, and with `against` difference, difference_low,
+    difference_high, p_value. A single unit has no spread: NaN.
     """
     keys = [k for k in ("stage", "metric") if k in table]
     rows = []
-    for key, block in table.groupby(keys, sort=False):
+    for (*stage, metric), block in table.groupby(keys, sort=False):
         values = block.pivot(index="unit", columns="method", values="value")
         for method in block.method.drop_duplicates():
             ours = values[method].dropna().to_numpy()
-            row = dict(zip(keys, key, strict=True)) | {"method": method, "value": ours.mean()}
+            row = dict(zip(keys[:-1], stage, strict=True)) | {"method": method, "metric": metric}
+            row["value"] = ours.mean()
             if test is resampled_test:
                 row["std"] = ours.std(ddof=1) if len(ours) > 1 else np.nan
             else:
@@ -189,30 +167,22 @@ def summarize(
                 row |= {"difference": gap.difference, "difference_low": gap.low}
                 row |= {"difference_high": gap.high, "p_value": gap.p_value}
             rows.append(row)
-    found = pd.DataFrame(rows)
-    first = [c for c in ("stage", "method", "metric") if c in found]
-    return found[[*first, *(c for c in found if c not in first)]]
+    return pd.DataFrame(rows)
 
 
 def verdicts(summary: pd.DataFrame, lower_is_better: Sequence[str] = ()) -> pd.DataFrame:
     """Say of each method and metric of a `summarize` whether it is better, worse, or a tie.
 
     A difference counts where its test, Holm-corrected over all rows of its stage, rejects at 0.05.
-
-    Returns
-    -------
-    DataFrame
-        stage (if any), method, "better", "worse" or "tie" for each metric, and `verdict`: "beats
-        it" if some metric is better and none worse, "loses" the other way round, "mixed" if both
-        occur, "cannot tell" if all are ties.
+    `verdict` is "beats it" if some metric is better and none worse, "loses" the other way round,
+    "mixed" if both occur, "cannot tell" if all are ties.
     """
-    compared = summary.dropna(subset="p_value").copy()
-    stage = [c for c in ("stage",) if c in compared]
-    families = compared.groupby(stage or (lambda _: 0)).p_value
+    compared = summary.dropna(subset="p_value")
+    index = [c for c in ("stage", "method") if c in compared]
+    families = compared.groupby(index[:-1] or (lambda _: 0)).p_value
     gain = compared.difference * np.where(compared.metric.isin(lower_is_better), -1, 1)
     sure = families.transform(holm) < 0.05
     outcome = np.select([sure & (gain > 0), sure & (gain < 0)], ["better", "worse"], "tie")
-    index = [*stage, "method"]
     table = compared.assign(outcome=outcome).pivot(index=index, columns="metric", values="outcome")
     table = table[list(compared.metric.drop_duplicates())]
     words = {(True, False): "beats it", (False, True): "loses", (True, True): "mixed"}

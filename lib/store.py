@@ -24,10 +24,9 @@ T = TypeVar("T")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place in one step.
+    """Let `write` fill a temporary file, then move it into place: `path` never holds half a file.
 
-    The temporary file is removed if `write` fails (full disk, interrupt), so `path` never holds
-    half a file.
+    The temporary file is removed if `write` fails (full disk, interrupt).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
@@ -52,8 +51,7 @@ def fingerprint(parts: Iterable[object]) -> str:
 
 def weights_fingerprint(model: object) -> str:
     """Digest the weights of a torch module."""
-    state = model.state_dict()
-    return fingerprint(v.detach().cpu().contiguous().numpy().tobytes() for v in state.values())
+    return fingerprint(v.detach().cpu().numpy().tobytes() for v in model.state_dict().values())
 
 
 class Store:
@@ -73,13 +71,10 @@ class Store:
         return self.folder / f"{stem}-{fingerprint([name])[:8]}.npy"
 
     def get(self, name: str) -> np.ndarray | None:
-        """Return the stored array, or None where there is none (or it is damaged)."""
+        """Return the stored array, or None where there is none, or a damaged one: make it again."""
         try:
             return np.load(self.path(name), allow_pickle=False)
-        except FileNotFoundError:
-            return None
-        except (ValueError, EOFError, OSError):  # damaged from outside: compute it again
-            self.path(name).unlink(missing_ok=True)
+        except (ValueError, EOFError, OSError):
             return None
 
     def put(self, name: str, value: np.ndarray) -> np.ndarray:
@@ -87,12 +82,8 @@ class Store:
         note = self.folder / "key.json"
         if not note.exists():
             write_atomically(note, lambda path: path.write_text(self._key))
-
-        def save(path: Path) -> None:
-            with path.open("wb") as file:  # np.save on a name would append ".npy" to it
-                np.save(file, value, allow_pickle=False)
-
-        write_atomically(self.path(name), save)
+        # The temporary file's name ends in ".npy": np.save would append it to any other.
+        write_atomically(self.path(name), lambda path: np.save(path, value, allow_pickle=False))
         return value
 
 
@@ -101,17 +92,9 @@ def run_all(
 ) -> list[T]:
     """Return ``[function(*task) for task in tasks]``, in order, with a progress bar.
 
-    Parameters
-    ----------
-    function : callable
-        Importable, so that it may run in another process.
-    tasks : iterable of tuple
-        The arguments of each call.
-    jobs : int or str
-        Worker processes; 1 works in this process, -1 uses every core. Or the address of a Dask
-        scheduler ("tcp://host:8786"), whose workers must see the same code and folders.
-    desc, unit : str
-        What is being done to what, for the bar.
+    `function` must be importable, to run in another process. `jobs` is the number of processes (1
+    works in this one, -1 uses every core) or the address of a Dask scheduler ("tcp://host:8786"),
+    whose workers must see the same code and folders. `desc` and `unit` are for the bar.
     """
     tasks = list(tasks)
     bar = {"total": len(tasks), "desc": desc, "unit": unit}

@@ -1,13 +1,11 @@
 """The map transforms of [45]: brightness correction and blending with the centre prior.
 
-V. Lyudvichenko, M. Erofeev, Y. Gitman, D. Vatolin, "A semi-automatic saliency model and its
-application to video compression", ICCP 2017. Models differ in how bright they draw what is a little
-salient and in how much centre bias they hold; neither says whether they know *where* people look.
-So before a map S is judged it becomes f(S) + w C, where C is the centre prior, w is at least 0 and
-f is non-negative and never decreases: the f and w, one pair for the whole data set, that come
-nearest to the human densities of training images. A metric of the result is invariant to any
-increasing change of brightness, and to a centre bias up to that of people (w adds what a map lacks;
-what it has too much it keeps).
+Models differ in how bright they draw what is a little salient and in how much centre bias they
+hold; neither says whether they know *where* people look. So before a map S is judged it becomes
+f(S) + w C, where C is the centre prior, w is at least 0 and f is non-negative and never decreases:
+the f and w, one pair for the whole data set, that come nearest to the human densities of training
+images. A metric of the result is invariant to any increasing change of brightness, and to a centre
+bias up to that of people. [45] is V. Lyudvichenko, M. Erofeev, Y. Gitman, D. Vatolin, ICCP 2017.
 """
 
 import math
@@ -42,39 +40,28 @@ class MapTransform:
     ) -> "MapTransform":
         """Minimise the mean squared error of f(S) + w C against the density G over all images.
 
-        S goes from 0 to 1 in each image, C and G have peak 1. f is a non-negative constant plus
-        ramps with non-negative heights, so f and w together are one non-negative least squares
-        problem; its normal equations are summed image by image, and each image counts the same.
-        The knots are quantiles of the training maps, dense at the top where the few salient pixels
-        are: they move with any increasing change of brightness.
-
-        Parameters
-        ----------
-        maps, densities, center_priors : sequence of array (H, W)
-            S, G and C, image by image; sizes may differ between images.
-        stride : int
-            Every `stride`-th row and column is used; 1 uses all pixels.
+        S goes from 0 to 1 in each image, C and G (image by image too, each HxW) have peak 1, and
+        every `stride`-th row and column is used. f is a non-negative constant plus ramps with
+        non-negative heights, so f and w together are one non-negative least squares problem; its
+        normal equations are summed image by image, and each image counts the same.
         """
-        if len(maps) == 0:
-            raise ValueError("maps is empty: a transform needs at least one training image")
+        maps = [check_map(m, f"maps[{number}]") for number, m in enumerate(maps)]
         corners = _knots(maps)
         gram, moment, mean_center = 0.0, 0.0, 0.0
-        for number, (saliency_map, density, center) in enumerate(
-            zip(maps, densities, center_priors, strict=True)
-        ):
-            saliency_map = check_map(saliency_map, f"maps[{number}]")
+        triples = zip(maps, densities, center_priors, strict=True)
+        for number, (found, density, center) in enumerate(triples):
             density = check_density(density, f"densities[{number}]")
-            if not saliency_map.shape == density.shape == np.shape(center):
-                raise ValueError(
-                    f"maps[{number}] is {saliency_map.shape}, its density {density.shape}, its "
-                    f"centre prior {np.shape(center)}; resize them to one size"
-                )
-            sample = (slice(None, None, stride), slice(None, None, stride))
-            brightness = unit_range(saliency_map)[sample].ravel()
-            columns = [np.ones_like(brightness), ramps(brightness, corners)]
-            design = np.column_stack([*columns, over_peak(center)[sample].ravel()])  # (pixels, K+1)
+            shapes = found.shape, density.shape, np.shape(center)
+            if len(set(shapes)) > 1:
+                which = f"maps[{number}], its density and centre prior"
+                raise ValueError(f"{which} are {shapes}; resize them to one size")
+            S, G, C = (
+                scaled[::stride, ::stride].ravel()
+                for scaled in (unit_range(found), over_peak(density), over_peak(center))
+            )
+            design = np.column_stack([np.ones_like(S), ramps(S, corners), C])  # (pixels, K+1)
             gram = gram + design.T @ design / len(design)
-            moment = moment + design.T @ over_peak(density)[sample].ravel() / len(design)
+            moment = moment + design.T @ G / len(design)
             mean_center = mean_center + resize_map(center, np.shape(center_priors[0]))
         constant, *heights, weight = _nonnegative_solution(gram, moment)
         values = constant + np.concatenate([[0.0], np.cumsum(heights)])
@@ -103,24 +90,18 @@ def ramps(brightness: np.ndarray, knots: np.ndarray) -> np.ndarray:
     return np.clip((brightness[:, None] - knots[:-1]) / np.diff(knots), 0, 1)
 
 
-def _knots(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Choose knots at quantiles of the brightness of about a thousand pixels of each map."""
-    pooled = []
-    for number, saliency_map in enumerate(maps):
-        saliency_map = check_map(saliency_map, f"maps[{number}]")
-        step = max(1, math.isqrt(saliency_map.size // 1000))
-        pooled.append(unit_range(saliency_map)[::step, ::step].ravel())
-    levels = 1 - (1 - np.linspace(0, 1, KNOTS)[1:-1]) ** 2
+def _knots(maps: list[np.ndarray]) -> np.ndarray:
+    """Choose knots at quantiles of brightness: they move with any increasing change of it."""
+    steps = [max(1, math.isqrt(m.size // 1000)) for m in maps]  # a thousand pixels each will do
+    pooled = [unit_range(m)[::step, ::step].ravel() for m, step in zip(maps, steps, strict=True)]
+    levels = 1 - (1 - np.linspace(0, 1, KNOTS)[1:-1]) ** 2  # dense where the few salient pixels are
     inner = np.quantile(np.concatenate(pooled), levels, method="lower")
     return np.unique(np.concatenate([[0.0], inner, [1.0]]))
 
 
 def _nonnegative_solution(gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Minimise x' gram x - 2 moment' x over x >= 0.
-
-    With gram = L L', that is the least squares problem L' x = L^-1 moment. The ridge keeps L where
-    columns are alike or empty (the map is the centre prior, all maps are constant).
-    """
+    """Minimise x' gram x - 2 moment' x over x >= 0: with gram = L L', solve L' x = L^-1 moment."""
+    # Columns may be alike or empty: the map is the centre prior, all maps are constant.
     ridge = 1e-10 * np.trace(gram) / len(gram)
     lower = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
     solution, _ = nnls(lower.T, solve_triangular(lower, moment, lower=True))

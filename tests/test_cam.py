@@ -7,7 +7,7 @@ import torch
 from pytorch_grad_cam import GradCAM, HiResCAM
 from torch import nn
 
-from lib.cam import METHODS, _first_component, channel_energy, extract_cam
+from lib.cam import METHODS, _first_component, extract_cam
 from lib.models.baseline import Baseline
 
 PEERS = {"hirescam": HiResCAM, "gradcam": GradCAM}
@@ -21,21 +21,21 @@ class Tiny(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         self.trunk = nn.Sequential(nn.Conv2d(3, 12, 5, stride=4, padding=2), nn.ReLU())
-        self.head = (
-            nn.Linear(12, 1)
-            if linear
-            else nn.Sequential(nn.Linear(12, 8), nn.GELU(), nn.Linear(8, 1))
-        )
+        deep = nn.Sequential(nn.Linear(12, 8), nn.GELU(), nn.Linear(8, 1))
+        self.head = nn.Linear(12, 1) if linear else deep
         self.eval()
 
     def forward(self, x):
         return self.head(self.trunk(x).mean(dim=(2, 3)))
 
 
-def peer(model, layer, images, method, aug, eigen):
+def assert_equals_its_peer(model, layer, images, method, aug, eigen):
     with PEERS[method](model, [layer]) as cam:
         targets = [lambda output: output.sum()] * len(images)
-        return cam(images, targets, aug_smooth=aug, eigen_smooth=eigen)
+        theirs = cam(images, targets, aug_smooth=aug, eigen_smooth=eigen)
+    ours = extract_cam(model, images, layer, method, aug, eigen, eigen_sign="lapack")
+    assert ours.shape == theirs.shape == (3, 64, 96)
+    assert np.abs(ours - theirs).max() <= 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -50,27 +50,18 @@ def lite0():
 
 @pytest.mark.parametrize(("method", "aug", "eigen"), EVERY)
 def test_maps_of_a_real_model_equal_pytorch_grad_cams(lite0, images, method, aug, eigen):
-    layer = lite0.backbone.bn2
-    theirs = peer(lite0, layer, images, method, aug, eigen)
-    ours = extract_cam(lite0, images, layer, method, aug, eigen, eigen_sign="lapack")
-    assert ours.shape == theirs.shape == (3, 64, 96)
-    assert np.abs(ours - theirs).max() <= 1e-4
+    assert_equals_its_peer(lite0, lite0.backbone.bn2, images, method, aug, eigen)
 
 
 @pytest.mark.parametrize(("method", "aug", "eigen"), EVERY)
 @pytest.mark.parametrize("linear", [True, False])
 def test_maps_of_a_small_model_equal_pytorch_grad_cams(images, linear, method, aug, eigen):
     model = Tiny(linear)
-    theirs = peer(model, model.trunk, images, method, aug, eigen)
-    ours = extract_cam(model, images, model.trunk, method, aug, eigen, eigen_sign="lapack")
-    assert np.abs(ours - theirs).max() <= 1e-4
+    assert_equals_its_peer(model, model.trunk, images, method, aug, eigen)
 
 
 def test_earlier_layers_agree_too(lite0, images):
-    layer = lite0.backbone.blocks[2]
-    theirs = peer(lite0, layer, images, "hirescam", False, True)
-    ours = extract_cam(lite0, images, layer, "hirescam", False, True, eigen_sign="lapack")
-    assert np.abs(ours - theirs).max() <= 1e-4
+    assert_equals_its_peer(lite0, lite0.backbone.blocks[2], images, "hirescam", False, True)
 
 
 @pytest.mark.parametrize("shape", [(20, 4, 6), (5, 9, 7)], ids=["more channels", "more places"])
@@ -98,18 +89,13 @@ def test_hires_cam_is_grad_cam_is_cam_for_a_linear_head_behind_gap(images):
         np.testing.assert_allclose(found, (fine - fine.min()) / np.ptp(fine), atol=1e-4)
 
 
-def test_smoothed_map_of_a_mirrored_picture_is_the_mirrored_map(lite0, images):
-    layer = lite0.backbone.bn2
-    plain = extract_cam(lite0, images, layer)
-    mirrored = extract_cam(lite0, images.flip(-1), layer)
-    np.testing.assert_allclose(mirrored[..., ::-1], plain, atol=1e-4)
-
-
-def test_a_batch_is_its_images_one_by_one(lite0, images):
+def test_smoothed_maps_turn_with_mirrored_pictures_and_a_batch_is_its_images_one_by_one(
+    lite0, images
+):
     layer = lite0.backbone.bn2
     together = extract_cam(lite0, images, layer)
-    alone = np.concatenate([extract_cam(lite0, image[None], layer) for image in images])
-    np.testing.assert_allclose(together, alone, atol=1e-4)
+    mirrored = [extract_cam(lite0, image.flip(-1)[None], layer)[0] for image in images]
+    np.testing.assert_allclose(np.stack(mirrored)[..., ::-1], together, atol=1e-4)
 
 
 def test_the_model_is_left_as_it_was_found(lite0, images):
@@ -122,14 +108,14 @@ def test_the_model_is_left_as_it_was_found(lite0, images):
 
 
 def test_bad_requests_are_clear_errors(lite0, images):
+    layer = lite0.backbone.bn2
     with pytest.raises(ValueError, match="does not use the layer"):
         extract_cam(lite0, images, nn.Conv2d(3, 3, 1))
-    with pytest.raises(ValueError, match="the CAM must be one of hirescam, gradcam"):
-        extract_cam(lite0, images, lite0.backbone.bn2, "scorecam")
-    with pytest.raises(ValueError, match="its sign cam or lapack"):
-        extract_cam(lite0, images, lite0.backbone.bn2, eigen_sign="plus")
+    for method, sign in (("scorecam", "cam"), ("gradcam", "plus")):
+        with pytest.raises(ValueError, match="one of hirescam, gradcam and its sign cam or lapack"):
+            extract_cam(lite0, images, layer, method, eigen_sign=sign)
     with pytest.raises(ValueError, match="not finite"):
-        extract_cam(lite0, images * float("nan"), lite0.backbone.bn2)
+        extract_cam(lite0, images * float("nan"), layer)
 
 
 def test_a_score_that_ignores_the_picture_has_an_empty_map(images):
@@ -138,8 +124,3 @@ def test_a_score_that_ignores_the_picture_has_an_empty_map(images):
     for eigen in (False, True):
         found = extract_cam(model, images, model.trunk, eigen_smooth=eigen)
         assert np.isfinite(found).all() and found.max() == 0
-
-
-def test_channel_energy_is_the_sum_of_squares():
-    feature_map = torch.tensor([[[[1.0, 2.0]], [[-3.0, 0.0]]]])
-    assert channel_energy(feature_map).tolist() == [[[10.0, 4.0]]]

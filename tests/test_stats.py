@@ -19,25 +19,16 @@ from lib.stats import (
 )
 
 
-def test_correlations_by_hand():
+def test_srocc_and_krcc_see_only_order_and_plcc_sees_lines():
     a, b = [1, 2, 3, 4], [1, 2, 4, 3]
-    assert srocc(a, b) == pytest.approx(0.8)
-    assert krcc(a, b) == pytest.approx(4 / 6)
-    assert plcc(a, [2, 4, 6, 8]) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_srocc_and_krcc_see_only_order(seed):
-    a, b = np.random.default_rng(seed).normal(size=(2, 30))
-    assert srocc(np.exp(a), b) == pytest.approx(srocc(a, b))
-    assert krcc(np.exp(a), b) == pytest.approx(krcc(a, b))
-    assert plcc(np.exp(a), b) != pytest.approx(plcc(a, b))
+    assert srocc(np.exp(a), b) == srocc(a, b) == pytest.approx(0.8)
+    assert krcc(np.exp(a), b) == krcc(a, b) == pytest.approx(4 / 6)
+    assert plcc(a, [2, 4, 6, 8]) == pytest.approx(1) and plcc(np.exp(a), a) < 0.95
 
 
 @pytest.mark.parametrize("correlation", [srocc, plcc, krcc], ids=lambda m: m.__name__)
 def test_constant_scores_correlate_with_nothing(correlation):
-    assert correlation([0.1, 0.1, 0.1], [1, 2, 3]) == 0
-    assert correlation([1, 2, 3], [0.1, 0.1, 0.1]) == 0
+    assert correlation([0.1, 0.1, 0.1], [1, 2, 3]) == correlation([1, 2], [0.1, 0.1]) == 0
 
 
 @pytest.mark.parametrize("function", [srocc, plcc, krcc, paired_test], ids=lambda m: m.__name__)
@@ -55,14 +46,6 @@ def test_broken_scores_are_an_error(function, a, b, words):
         function(a, b)
 
 
-def test_bootstrap_interval_of_a_mean_is_about_two_standard_errors():
-    values = np.random.default_rng(0).normal(3, 2, 400)
-    low, high = bootstrap_interval(values)
-    error = values.std(ddof=1) / 20
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
-
-
 def test_bootstrap_interval_covers_as_often_as_it_says():
     draws = np.random.default_rng(1).normal(size=(300, 40))
     ends = np.array(
@@ -77,21 +60,11 @@ def test_bootstrap_interval_resamples_pairs_together():
     assert bootstrap_interval((a, a), n_boot=100, statistic=plcc) == pytest.approx((1, 1))
 
 
-def test_bootstrap_interval_is_wider_for_a_higher_level_and_is_a_point_for_equal_values():
-    values = np.random.default_rng(3).normal(size=30)
-    low, high = bootstrap_interval(values, level=0.5)
-    lower, higher = bootstrap_interval(values, level=0.99)
-    assert lower < low < high < higher
-    assert bootstrap_interval(np.full(5, 0.25)) == (0.25, 0.25)
-
-
-def test_seed_decides_the_interval():
+def test_seed_decides_the_interval_and_equal_values_have_a_point():
     values = np.random.default_rng(4).normal(size=30)
     assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
     assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
-
-
-def test_bootstrap_of_a_single_value_is_an_error():
+    assert bootstrap_interval(np.full(5, 0.25)) == (0.25, 0.25)
     with pytest.raises(ValueError, match="at least 2"):
         bootstrap_interval(np.array([1.0]))
 
@@ -119,28 +92,19 @@ def test_effect_size_by_hand():
     # differences 1, 2, -3, 0: ranks 1 + 2 for, 3 against, the tie left out
     assert paired_test([2, 3, 0, 5], [1, 1, 3, 5]).effect_size == 0
     assert paired_test([2, 3, 4], [1, 1, 1]).effect_size == 1
-
-
-def test_methods_that_never_differ_have_p_one():
-    result = paired_test([1, 2, 3], [1, 2, 3])
-    assert (result.difference, result.p_value, result.effect_size) == (0, 1, 0)
+    same = paired_test([1, 2, 3], [1, 2, 3])
+    assert (same.difference, same.p_value, same.effect_size) == (0, 1, 0)
 
 
 ZERO = np.zeros(5)
 
 
-def test_resampled_test_without_overlap_is_the_usual_t_test():
-    values = np.array([0.3, -0.1, 0.4, 0.2, 0.1])
-    ours = resampled_test(values, ZERO, test_to_train=0)
-    theirs = scipy.stats.ttest_1samp(values, 0)
-    interval = theirs.confidence_interval(0.95)
-    assert ours.p_value == pytest.approx(theirs.pvalue)
-    assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high))
-
-
-def test_shared_training_images_make_the_resampled_test_less_sure():
+def test_resampled_test_is_the_t_test_without_overlap_and_less_sure_with_shared_training_images():
     values = np.array([0.3, -0.1, 0.4, 0.2, 0.1])
     free, shared = resampled_test(values, ZERO, test_to_train=0), resampled_test(values, ZERO)
+    theirs = scipy.stats.ttest_1samp(values, 0)
+    assert free.p_value == pytest.approx(theirs.pvalue)
+    assert (free.low, free.high) == pytest.approx(tuple(theirs.confidence_interval(0.95)))
     assert shared.difference == free.difference and shared.p_value > free.p_value
     # Nadeau and Bengio: the standard error grows by sqrt(1 + J n_test / n_train).
     grown = (shared.high - shared.difference) / (free.high - free.difference)
@@ -167,8 +131,7 @@ def test_resampled_test_is_level_where_a_plain_t_test_is_not():
 
 
 def test_holm_is_the_step_down_correction():
-    p = [0.01, 0.04, 0.03, 0.5]
-    assert holm(p) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
 
 
 def test_grouped_correlation_is_the_mean_over_groups():
@@ -183,12 +146,8 @@ def test_grouped_correlation_is_the_mean_over_groups():
 
 def tidy(**values):
     """A table of one metric: method to its values by unit."""
-    rows = [
-        {"method": method, "metric": "CC", "unit": unit, "value": value}
-        for method, found in values.items()
-        for unit, value in enumerate(found)
-    ]
-    return pd.DataFrame(rows)
+    rows = [(m, "CC", unit, v) for m, found in values.items() for unit, v in enumerate(found)]
+    return pd.DataFrame(rows, columns=["method", "metric", "unit", "value"])
 
 
 def test_summary_holds_mean_interval_and_paired_test():

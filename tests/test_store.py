@@ -10,20 +10,13 @@ from distributed import LocalCluster
 from lib.store import Store, fingerprint, run_all, write_atomically
 
 
-def test_what_was_put_is_got(empty_cache):
-    store = Store("test", 1, sigma=3)
-    assert store.get("a/b (1).jpg") is None
-    store.put("a/b (1).jpg", np.arange(5.0))
-    assert np.array_equal(store.get("a/b (1).jpg"), np.arange(5.0))
-    assert store.get("a_b _1_.jpg") is None, "names that look alike do not share a file"
-
-
-def test_parameters_and_the_version_of_the_code_decide_the_key(empty_cache, monkeypatch):
-    store = Store("test", 1, sigma=3)
-    store.put("a", np.zeros(1))
-    assert Store("test", 1, sigma=4).get("a") is None
-    assert Store("test", 2, sigma=3).get("a") is None
-    assert Store("test", 1, sigma=3).get("a") is not None
+def test_what_was_put_is_got_under_the_same_name_version_and_parameters(empty_cache):
+    name, stored = "a/b (1).jpg", np.arange(5.0)
+    assert Store("test", 1, sigma=3).get(name) is None
+    Store("test", 1, sigma=3).put(name, stored)
+    assert np.array_equal(Store("test", 1, sigma=3).get(name), stored)
+    assert Store("test", 1, sigma=3).get("a_b _1_.jpg") is None, "it only looks alike"
+    assert Store("test", 1, sigma=4).get(name) is Store("test", 2, sigma=3).get(name) is None
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
