@@ -164,7 +164,7 @@ def _quality_rows(name: str) -> list[dict]:
     path, size = models.weights_path(name), TRAINED[name].recipe.image_size
     dataset, scores = data.load("biq2021", split="test"), path.with_suffix(".test.csv")
     table = pd.DataFrame({"name": dataset.names, "mos": dataset.scores.to_numpy()})
-    table["score"] = predict(load_baseline(path), resized_images(dataset, size))
+    table["score"] = predict(models.load(name), resized_images(dataset, size))
     known, parts = pd.read_csv(scores) if scores.is_file() else table, {"all": table}
     if "nearest_training" in known:  # resemblance to the nearest training photograph, made once
         table["nearest_training"] = table.name.map(known.set_index("name").nearest_training)
