@@ -63,7 +63,9 @@ def make(name: str) -> Path:
     home = cache_dir() / "weights" if name in models.REMADE else weights_dir()
     path = home / f"{name}.safetensors"
     if name == saliency.NAME:
-        readout = saliency.train_on(*saliency.features_of(data.load("osie")))
+        dataset = data.load("osie")
+        lessons = saliency.features_of(dataset)
+        readout = saliency.train_on(*lessons, range(len(dataset)), 0, "all images")
         saliency.save_readout(readout, path, name=name, learned_from="OSIE fixations")
         return path
     spec, folder = TRAINED[name], cache_dir() / "training" / name

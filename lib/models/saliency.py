@@ -159,14 +159,9 @@ def features_of(dataset: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def train_on(
-    features: list[np.ndarray],
-    densities: np.ndarray,
-    chosen: np.ndarray | None = None,
-    seed: int = 0,
-    desc: str = "all images",
+    features: list[np.ndarray], densities: np.ndarray, chosen: Sequence[int], seed: int, desc: str
 ) -> ReadOut:
     """Train a read-out on the chosen images by KL divergence from their fixation density."""
-    chosen = np.arange(len(densities)) if chosen is None else chosen
     readout, target = ReadOut(seed=seed), torch.from_numpy(densities)
     optimizer = torch.optim.AdamW(readout.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     steps = EPOCHS * -(-len(chosen) // BATCH)
