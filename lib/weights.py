@@ -5,7 +5,7 @@ stopped) and measures it on images that it never saw. A card, ``weights/NAME.md`
 text; only the tables between its markers are written here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,38 +135,30 @@ def _dual_data() -> tuple[data.Dataset, data.Dataset, dual_task.Split]:
 
 def write_card(name: str) -> Path:
     """Measure a model as it is on disk, and write the tables between the markers of its card."""
-    path = models.weights_path(name)
-    tables = {"saliency": _readout_row} if name == saliency.NAME else {"quality": _quality_rows}
-    if name in TRAINED and TRAINED[name].learned_from == BOTH:
-        tables["saliency"] = _second_output_row
+    path, measured = models.weights_path(name), {}
+    if name != saliency.NAME:
+        measured["quality"] = _quality_rows(name)
+    if name == saliency.NAME or TRAINED[name].learned_from == BOTH:
+        measured["saliency"] = _saliency_row(name)
     card = path.with_suffix(".md")
     text = card.read_text(encoding="utf-8") if card.is_file() else f"# {name}\n"
-    for title, rows in tables.items():
+    for title, rows in measured.items():
         start, end = f"<!-- measured: {title} -->\n\n", "\n\n<!-- end -->"
         if start not in text:
             text += f"\n{start}{end}\n"
         before, _, rest = text.partition(start)
-        text = before + start + markdown(pd.DataFrame(rows(name))) + rest[rest.index(end) :]
+        text = before + start + markdown(pd.DataFrame(rows)) + rest[rest.index(end) :]
     write_atomically(card, lambda p: p.write_text(text, encoding="utf-8"))
     return card
 
 
-def _measured(**samples: tuple[np.ndarray, ...]) -> dict[str, str]:
-    """Each value with its 95 % bootstrap interval: a pair is correlated, one list averaged."""
-    found = {}
-    for name, sample in samples.items():
-        statistic = {"SROCC": srocc, "PLCC": plcc}.get(name, np.mean)
-        low, high = bootstrap_interval(sample, statistic=statistic)
-        found[name] = f"{statistic(*sample):.3f} [{low:.3f}, {high:.3f}]"
-    return found
-
-
 def _quality_rows(name: str) -> list[dict]:
     """Score BIQ2021's official test photographs."""
-    path, size = models.weights_path(name), TRAINED[name].recipe.image_size
-    dataset, scores = data.load("biq2021", split="test"), path.with_suffix(".test.csv")
+    dataset = data.load("biq2021", split="test")
+    scores = models.weights_path(name).with_suffix(".test.csv")
+    images = resized_images(dataset, TRAINED[name].recipe.image_size)
     table = pd.DataFrame({"name": dataset.names, "mos": dataset.scores.to_numpy()})
-    table["score"] = predict(models.load(name), resized_images(dataset, size))
+    table["score"] = predict(models.load(name), images)
     known, parts = pd.read_csv(scores) if scores.is_file() else table, {"all": table}
     if "nearest_training" in known:  # resemblance to the nearest training photograph, made once
         table["nearest_training"] = table.name.map(known.set_index("name").nearest_training)
@@ -174,28 +166,28 @@ def _quality_rows(name: str) -> list[dict]:
         parts["no training photograph of the same scene"] = other
     parts |= {f"subset {k}": block for k, block in table.groupby(table.name.str.split(" ").str[0])}
     write_atomically(scores, lambda p: table.to_csv(p, index=False, float_format="%.6f"))
-    pairs = {part: (block.score.to_numpy(), block.mos.to_numpy()) for part, block in parts.items()}
-    return [
-        {"photographs": part, "n": len(pair[0])} | _measured(SROCC=pair, PLCC=pair)
-        for part, pair in pairs.items()
-    ]
+    rows = []
+    for part, block in parts.items():
+        pair = block.score.to_numpy(), block.mos.to_numpy()
+        measured = {"SROCC": _with_interval(srocc, *pair), "PLCC": _with_interval(plcc, *pair)}
+        rows.append({"photographs": part, "n": len(block), **measured})
+    return rows
 
 
-def _second_output_row(name: str) -> list[dict]:
-    """Judge saliency on OSIE's fold 0, which had no part in the proxies."""
-    _, gaze, split = _dual_data()
-    network = models.load(name)
-    return _agreement((r, network.predict(r.image)[1]) for r in data.Part(gaze, split.gaze_test))
-
-
-def _readout_row(_: str) -> list[dict]:
-    """Judge the read-out on OSIE by cross-validation."""
-    dataset = data.load("osie")
-    pairs = zip(dataset, saliency.cross_validate(dataset), strict=True)
-    return _agreement((r, normalize_sum(resize_map(g, r.image.shape[:2]))) for r, g in pairs)
-
-
-def _agreement(pairs: Iterable[tuple[data.Record, np.ndarray]]) -> list[dict]:
+def _saliency_row(name: str) -> list[dict]:
+    """Judge saliency on images of OSIE that it never saw: by cross-validation, or on fold 0."""
+    if name == saliency.NAME:
+        dataset = data.load("osie")
+        grids = zip(dataset, saliency.cross_validate(dataset), strict=True)
+        pairs = ((r, normalize_sum(resize_map(g, r.image.shape[:2]))) for r, g in grids)
+    else:
+        network, (_, gaze, split) = models.load(name), _dual_data()
+        pairs = ((r, network.predict(r.image)[1]) for r in data.Part(gaze, split.gaze_test))
     scores = [(nss(m, r.fixations), cc(m, r.density)) for r, m in tqdm(pairs, unit="image")]
-    by_nss, by_cc = np.array(scores).T
-    return [{"n": len(scores)} | _measured(NSS=(by_nss,), CC=(by_cc,))]
+    measured = (_with_interval(np.mean, column) for column in np.array(scores).T)
+    return [{"n": len(scores), **dict(zip(("NSS", "CC"), measured, strict=True))}]
+
+
+def _with_interval(statistic: Callable[..., float], *sample: np.ndarray) -> str:
+    low, high = bootstrap_interval(sample, statistic=statistic)
+    return f"{statistic(*sample):.3f} [{low:.3f}, {high:.3f}]"
