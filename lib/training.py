@@ -148,8 +148,9 @@ def _check(images: np.ndarray, targets: np.ndarray, maps: Maps, recipe: Recipe) 
         return
     good = recipe.image_size % MAP_STRIDE == 0 and recipe.crop_size % (2 * MAP_STRIDE) == 0
     require(good, "with maps, image_size must be a multiple of 16 and crop_size of 32")
-    shape = (len(images), *2 * (recipe.image_size // MAP_STRIDE,))
-    require(maps.shape == shape, f"maps must be {shape}, not {maps.shape}")
+    side = recipe.image_size // MAP_STRIDE
+    good = maps.shape == (len(images), side, side)
+    require(good, f"maps must be {(len(images), side, side)}, not {maps.shape}")
     require(np.isfinite(maps).all() and maps.min() >= 0, "maps must be finite and non-negative")
 
 

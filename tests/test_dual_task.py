@@ -141,8 +141,8 @@ def test_the_map_is_a_relu_that_can_be_revived(baseline, feature_map):
 def test_a_better_map_has_a_smaller_loss_and_a_map_of_zeros_a_finite_one(kind):
     target = torch.from_numpy(MAPS)
     worse = target.roll(2, dims=2)
-    best, bad = saliency_loss(target, target, kind), saliency_loss(worse, target, kind)
-    middle = saliency_loss((target + worse) / 2, target, kind)
+    tried = (target, (target + worse) / 2, worse)
+    best, middle, bad = (saliency_loss(one, target, kind) for one in tried)
     assert best < middle < bad
     if kind != "bce":  # which is the targets' entropy at best
         assert best.item() == pytest.approx(0, abs=1e-5)
@@ -152,9 +152,6 @@ def test_a_better_map_has_a_smaller_loss_and_a_map_of_zeros_a_finite_one(kind):
     loss = saliency_loss(predicted, torch.from_numpy(MAPS[:2]), kind)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(predicted.grad).all()
-
-
-def test_an_unknown_saliency_loss_is_refused_by_name():
     with pytest.raises(ValueError, match="'kld', 'bce' or 'cc', not 'mse'"):
         saliency_loss(torch.ones(1, 2, 2), torch.ones(1, 2, 2), "mse")
 
@@ -227,10 +224,8 @@ def test_every_image_with_fixations_is_judged_once_and_a_fifth_of_photographs_a_
 
 def test_a_photograph_in_both_sets_is_held_out_of_both_at_once():
     quality, gaze = data.load("sample-quality"), data.load("sample-saliency")
-    for repeat in range(4):
-        s = dual_task.split(quality, gaze, repeat, 4, seed=0)
-        learned = {quality.contents[i] for i in s.train}
-        aside = {quality.contents[i] for i in s.test}
+    for s in (dual_task.split(quality, gaze, r, 4, seed=0) for r in range(4)):
+        learned, aside = ({quality.contents[i] for i in part} for part in (s.train, s.test))
         assert aside == {gaze.names[i] for i in s.gaze_test} and not learned & aside
         assert len(s.train) + len(s.test) == len(quality)
 
@@ -282,10 +277,7 @@ def test_each_repeat_answers_for_its_own_images(experiment):
 
 
 def test_the_shipped_dual_task_model_agrees_with_the_observers_it_never_saw():
-    network = models.load("dual-task")
-    found = []
-    for record in data.load("sample-saliency"):
-        score, density = network.predict(record.image)
-        assert 0 < score < 1.2
-        found.append(cc(density, record.density))
-    assert np.mean(found) > 0.3
+    network, gaze = models.load("dual-task"), data.load("sample-saliency")
+    scores, densities = zip(*(network.predict(r.image) for r in gaze), strict=True)
+    assert min(scores) > 0 and max(scores) < 1.2
+    assert np.mean([cc(m, r.density) for m, r in zip(densities, gaze, strict=True)]) > 0.3

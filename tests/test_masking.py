@@ -146,20 +146,24 @@ def scored(empty_cache):
 def test_every_cell_is_scored_once_and_the_ends_are_shared(scored):
     scores, _ = scored
     assert len(scores) == 3 * 2 * 2 * 5 * 12 and scores.score.notna().all()
-    ends = scores[scores.share == 0].groupby("image").score.nunique()
-    assert (ends == 1).all()
-    blank = scores[(scores.share == 1) & (scores.fill == "black")]
-    assert (blank.score == 0).all()
+    assert (scores[scores.share == 0].groupby("image").score.agg(np.ptp) == 0).all()
+    assert (scores.score[(scores.share == 1) & (scores.fill == "black")] == 0).all()
 
 
 def test_masking_what_matters_first_destroys_the_correlation_first(scored):
     cells, samples = resampled_curves(*scored, 200, 0)
+    assert list(cells["map"].unique()) == ["saliency", "chance", "patches"], "as they were asked"
+    assert list(cells.strategy.unique()) == ["MoRF", "LeRF"]
+    assert list(cells.share[:5]) == [0, 0.25, 0.5, 0.75, 1]
     points = cells.assign(**summary(samples["SROCC"]))
     value = points.set_index(["map", "strategy", "fill", "share"]).value
     assert value["saliency", "MoRF", "black", 0.25] == 0, "the square is gone"
     assert value["saliency", "LeRF", "black", 0.75] == pytest.approx(1)
-    gaps = areas(cells, samples)
-    area = gap_table(gaps, "map").set_index(["fill", "map", "measure"])
+    lost = harm(cells, samples, "SROCC")
+    assert (lost[cells.share == 0] == 0).all()
+    gone = (cells.share == 1) & (cells.fill == "black")
+    assert lost[gone, 0] == pytest.approx(samples["SROCC"][cells.share == 0, 0][0])
+    area = gap_table(areas(cells, samples), "map").set_index(["fill", "map", "measure"])
     assert area.value["black", "saliency", "SROCC"] == pytest.approx(0.75)
     assert area.value["black", "patches", "SROCC"] > 0.4
     assert area.p_value["black", "saliency", "SROCC"] < 0.02
@@ -179,45 +183,38 @@ def test_points_of_the_curves_are_scipys_correlations(scored):
         assert samples["PLCC"][cell, 0] == pytest.approx(pearsonr(part, opinion).statistic)
 
 
-def test_harm_is_what_is_lost_since_nothing_was_masked(scored):
-    cells, samples = resampled_curves(*scored, 20, 0)
-    lost, gone = harm(cells, samples, "SROCC"), (cells.share == 1) & (cells.fill == "black")
-    assert (lost[cells.share == 0] == 0).all()
-    assert lost[gone, 0] == pytest.approx(samples["SROCC"][cells.share == 0, 0][0])
-
-
 def test_more_shares_cost_only_the_new_ones(empty_cache):
     pictures = Pictures(3)
-    CALLS.clear()
-    first = masked_scores(SCORER, pictures, [SALIENCY], ["black"], [0, 0.5, 1], 64)
-    assert sum(CALLS) == 3 * (1 + 2 + 1), "nothing, half by each strategy, everything"
-    CALLS.clear()
-    masked_scores(SCORER, pictures, [SALIENCY], ["black"], [0, 0.25, 0.5, 1], 64)
-    assert sum(CALLS) == 3 * 2
-    CALLS.clear()
+
+    def run(shares):
+        CALLS.clear()
+        found = masked_scores(SCORER, pictures, [SALIENCY], ["black"], shares, 64)
+        return found, sum(CALLS)
+
+    first, calls = run([0, 0.5, 1])
+    assert calls == 3 * (1 + 2 + 1), "nothing, half by each strategy, everything"
+    assert run([0, 0.25, 0.5, 1])[1] == 3 * 2
     pictures.read = 0
-    again = masked_scores(SCORER, pictures, [SALIENCY], ["black"], [0, 0.5, 1], 64)
-    assert not CALLS and not pictures.read
+    again, calls = run([0, 0.5, 1])
+    assert not calls and not pictures.read
     pd.testing.assert_frame_equal(first, again)
 
 
 def test_a_run_that_dies_goes_on_and_ends_the_same(empty_cache, monkeypatch):
-    pictures = Pictures(20)
     left = iter(range(12))
 
     def dies(images, *_):
         next(left)
         return mean_of_bright_square(images)
 
+    asked = (Pictures(20), [SALIENCY], FILLS, [0, 0.3, 0.5, 1], 64)
     with pytest.raises(StopIteration):
-        masked_scores(
-            replace(SCORER, score=dies), pictures, [SALIENCY], FILLS, [0, 0.3, 0.5, 1], 64
-        )
+        masked_scores(replace(SCORER, score=dies), *asked)
     CALLS.clear()
-    resumed = masked_scores(SCORER, pictures, [SALIENCY], FILLS, [0, 0.3, 0.5, 1], 64)
+    resumed = masked_scores(SCORER, *asked)
     assert 0 < sum(CALLS) < 20 * 16
     monkeypatch.setenv("CACHE_DIR", str(empty_cache / "other"))
-    fresh = masked_scores(SCORER, pictures, [SALIENCY], FILLS, [0, 0.3, 0.5, 1], 64)
+    fresh = masked_scores(SCORER, *asked)
     pd.testing.assert_frame_equal(resumed, fresh)
 
 
@@ -235,17 +232,8 @@ def test_without_opinions_there_is_the_score_drop_alone(scored):
     cells, samples = resampled_curves(scored[0], None, 20, 0)
     assert list(samples) == ["score drop"]
     drop = pd.Series(samples["score drop"][:, 0], pd.MultiIndex.from_frame(cells.iloc[:, 1:]))
-    assert drop["saliency", "MoRF", "black", 0] == 0
-    assert drop["saliency", "MoRF", "black", 0.25] == pytest.approx(
-        drop["saliency", "MoRF", "black", 1]
-    )
-
-
-def test_curves_come_in_the_order_in_which_they_were_asked(scored):
-    cells, _ = resampled_curves(*scored, 5, 0)
-    assert list(cells["map"].unique()) == ["saliency", "chance", "patches"]
-    assert list(cells.strategy.unique()) == ["MoRF", "LeRF"]
-    assert list(cells.share[:5]) == [0, 0.25, 0.5, 0.75, 1]
+    start, quarter, end = (drop["saliency", "MoRF", "black", share] for share in (0, 0.25, 1))
+    assert start == 0 and quarter == pytest.approx(end)
 
 
 def test_the_centre_goes_first_and_the_corners_last():

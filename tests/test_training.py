@@ -1,4 +1,4 @@
-"""Training learns, resumes to the very same weights, and stops early with a reason."""
+"""Training learns, takes up its own checkpoints only, and stops early with a reason."""
 
 from dataclasses import replace
 
@@ -48,18 +48,6 @@ def test_loss_falls_and_scores_are_on_the_targets_scale(start, undisturbed):
 
 def test_starting_point_is_left_as_it_was(start, undisturbed):
     assert equal(start, Baseline("efficientnet_lite0", "imagenet", hidden=8))
-
-
-def test_a_run_killed_between_epochs_resumes_to_the_same_weights(start, undisturbed, tmp_path):
-    def kill(epoch, _):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return {}
-
-    with pytest.raises(KeyboardInterrupt):
-        train(start, IMAGES, TARGETS, RECIPE, tmp_path, kill)
-    model, log = train(start, IMAGES, TARGETS, RECIPE, tmp_path)
-    assert equal(model, undisturbed[0]) and log == undisturbed[1]
 
 
 def test_a_checkpoint_of_another_recipe_is_not_taken_up(start, tmp_path):
