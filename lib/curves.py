@@ -4,6 +4,8 @@ Every cell (model, map, strategy, fill, share) is judged on the same resamples o
 differences between cells are paired.
 """
 
+from collections import defaultdict
+
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -17,26 +19,15 @@ CELL = ["model", "map", "strategy", "fill", "share"]
 def resampled_curves(
     scores: pd.DataFrame, mos: pd.Series | None, n_boot: int, seed: int
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Turn scores of masked pictures into curves with paired bootstrap resamples over images.
+    """Turn `lib.masking.masked_scores` into curves, with paired bootstrap resamples over images.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        From `lib.masking.masked_scores`, of one or more models on the same images.
-    mos : Series or None
-        Mean opinion score by image name. Without it there is only the score drop.
-
-    Returns
-    -------
-    (DataFrame, dict of str to array (cells, 1 + n_boot))
-        The cells, and each measure on all images, then on resamples. Measures: "SROCC" and "PLCC"
-        with the opinion scores, and "score drop", the mean fall of the score in standard deviations
-        of the unmasked scores.
+    Returns the cells, and by measure the values (cells, 1 + n_boot) on all images, then on
+    resamples: "SROCC" and "PLCC" with the opinion scores `mos`, by image name, where there are any,
+    and "score drop", the mean fall of the score in standard deviations of the unmasked scores.
     """
     table = scores.pivot(index=CELL, columns="image", values="score")
-    first = {k: {v: i for i, v in enumerate(scores[k].unique())} for k in CELL[:-1]}
-    first["share"] = {p: p for p in scores.share.unique()}
-    table = table.sort_index(key=lambda level: level.map(first[level.name]))  # as they were asked
+    order = {k: list(scores[k].unique()) for k in CELL[:-1]} | {"share": sorted(set(scores.share))}
+    table = table.sort_index(key=lambda level: level.map(order[level.name].index))  # as asked
     if len(scores) != table.size:
         raise ValueError("some masked pictures were not scored; score every image for every cell")
     cells = table.index.to_frame(index=False)
@@ -50,14 +41,13 @@ def resampled_curves(
     opinions = None if mos is None else mos.loc[table.columns].to_numpy(np.float64)
     count, rng = values.shape[1], np.random.default_rng(seed)
     draws = [np.arange(count), *rng.integers(count, size=(n_boot, count))]
-    found: dict[str, list[np.ndarray]] = {}
+    found = defaultdict(list)
     for chosen in tqdm(draws, desc="resampling images", unit="resample", leave=False):
         if opinions is not None:
             part, wanted = values[:, chosen], opinions[chosen]
-            ranked = _correlate(rankdata(part, axis=1), rankdata(wanted))
-            found.setdefault("SROCC", []).append(ranked)
-            found.setdefault("PLCC", []).append(_correlate(part, wanted))
-        found.setdefault("score drop", []).append(fall[:, chosen].mean(axis=1))
+            found["SROCC"].append(_correlate(rankdata(part, axis=1), rankdata(wanted)))
+            found["PLCC"].append(_correlate(part, wanted))
+        found["score drop"].append(fall[:, chosen].mean(axis=1))
     return cells, {measure: np.stack(v, axis=1) for measure, v in found.items()}
 
 
@@ -104,9 +94,8 @@ def gap_table(gaps: dict[tuple, np.ndarray], third: str) -> pd.DataFrame:
     """Return resampled gaps as rows: model, fill, `third`, measure, value, low, high, p_value."""
     rows = []
     for key, gap in gaps.items():
-        resampled = gap[1:]
-        tail = min((resampled <= 0).mean(), (resampled >= 0).mean())
-        p_value = min(1.0, max(2 * tail, 1 / resampled.size))
+        tail = min((gap[1:] <= 0).mean(), (gap[1:] >= 0).mean())
+        p_value = min(1.0, max(2 * tail, 1 / (gap.size - 1)))
         rows.append([*key, *(float(v) for v in summary(gap).values()), p_value])
     columns = ["model", "fill", third, "measure", "value", "low", "high", "p_value"]
     return pd.DataFrame(rows, columns=columns)

@@ -25,7 +25,6 @@ from lib.paths import cache_dir
 from lib.records import Dataset, Record, folds_of
 from lib.sources import Source, cam_source, network_input
 from lib.store import Store, fingerprint, weights_fingerprint
-from lib.training import MAP_STRIDE, predict, resized_images, train
 
 # name -> (network, share of the recipe's saliency weight)
 VARIANTS = {
@@ -49,34 +48,32 @@ class Split:
 def split(quality: Dataset, gaze: Dataset, repeat: int, repeats: int, seed: int) -> Split:
     """Draw one of `repeats` splits.
 
-    The saliency set is cut into as many folds as there are repeats; repeat r is judged on fold r,
-    so that each image is judged once. Of the quality set, a random fifth of the contents is held
-    out. Where both sets show the same photographs, a photograph is held out of both at once.
+    Repeat r is judged on fold r of the saliency set, so that each image is judged once, and on a
+    random fifth of the contents of the quality set. Where both sets show the same photographs, a
+    photograph is held out of both at once.
     """
     fold = folds_of(len(gaze), repeats, seed)
-    gaze_test = np.flatnonzero(fold == repeat)
     contents = np.array(quality.contents)
     if set(contents) & set(gaze.names):
-        aside = {gaze.names[i] for i in gaze_test}
+        aside = {gaze.names[i] for i in np.flatnonzero(fold == repeat)}
     else:
         each = np.unique(contents)
         order = np.random.default_rng([seed, repeat]).permutation(len(each))
         aside = set(each[order[: round(HELD_OUT * len(each))]])
-    held_out = np.isin(contents, list(aside))
-    known = np.flatnonzero(fold != repeat)
-    return Split(np.flatnonzero(~held_out), np.flatnonzero(held_out), known, gaze_test)
+    out = np.isin(contents, list(aside))
+    return Split(*(np.flatnonzero(part) for part in (~out, out, fold != repeat, fold == repeat)))
 
 
 def proxies(
     kind: str, quality: Dataset, side: int, gaze: Dataset, repeats: int, seed: int
 ) -> np.ndarray:
-    """Give each photograph the saliency to learn from: RxNxGxG float32, each map summing to 1.
+    """Give each photograph, `side` x `side` pixels, the saliency to learn from.
 
-    Images are learned from at `side` x `side` pixels; G = side / `MAP_STRIDE`. "predictor": the
-    read-outs of all repeats, each trained without its own fold (the paper takes MSI-Net's maps).
-    "observers": the density observed on the photograph's content, the same in every repeat.
+    "predictor": the read-outs of all repeats, each trained without its own fold (the paper takes
+    MSI-Net's maps). "observers": the density observed on the photograph's content, the same in
+    every repeat. Returns RxNxGxG float32, each map summing to 1; G = side / `training.MAP_STRIDE`.
     """
-    cells = (side // MAP_STRIDE,) * 2
+    cells = (side // training.MAP_STRIDE,) * 2
     if kind == "observers":
         known = {r.name: normalize_sum(resize_map(r.density, cells)) for r in gaze}
         return np.stack([[known[content] for content in quality.contents]] * repeats)
@@ -86,11 +83,10 @@ def proxies(
     key = [weights_fingerprint(readout) for readout in readouts]
     store = Store("proxies", saliency.VERSION, data=quality.fingerprint, readouts=key, cells=cells)
     found = []
-    for index in tqdm(range(len(quality)), desc=f"proxies for {quality.name}", unit="image"):
-        maps = store.get(quality.names[index])
-        if maps is None:
-            grids = saliency.predict_grid(readouts, quality[index].image)
-            maps = store.put(quality.names[index], normalize_sum(resize_map(grids, cells)))
+    for i, name in enumerate(tqdm(quality.names, f"proxies for {quality.name}", unit="image")):
+        if (maps := store.get(name)) is None:
+            grids = saliency.predict_grid(readouts, quality[i].image)
+            maps = store.put(name, normalize_sum(resize_map(grids, cells)))
         found.append(maps)
     return np.stack(found, axis=1)
 
@@ -109,7 +105,7 @@ class Experiment:
     @property
     def images(self) -> np.ndarray:
         """The quality set as NxSxSx3 uint8, memory-mapped."""
-        return resized_images(self.quality, self.recipe.image_size)
+        return training.resized_images(self.quality, self.recipe.image_size)
 
     @property
     def scores(self) -> np.ndarray:
@@ -124,10 +120,9 @@ def fit(
     chosen: np.ndarray,
     watch: Callable[[training.Log], object] | None = None,
 ) -> Path:
-    """Train one variant of one repeat on the chosen photographs, or find it trained.
+    """Train one variant of one repeat on the chosen photographs; return the path of its weights.
 
-    Returns the path of its weights. The folder is named by everything that decides them, so a rerun
-    finds it; training that was interrupted goes on from its last epoch.
+    The folder is named by everything that decides them: a rerun finds it, or goes on in it.
     """
     kind, share = VARIANTS[variant]
     seed, weight = experiment.seed + repeat, share * experiment.recipe.saliency_weight
@@ -140,7 +135,7 @@ def fit(
     path = folder / "weights.safetensors"
     if not path.is_file():
         images, scores = experiment.images[chosen], experiment.scores[chosen]
-        model, _ = train(start, images, scores, recipe, folder, maps=maps, watch=watch)
+        model, _ = training.train(start, images, scores, recipe, folder, maps=maps, watch=watch)
         save(model, path, name=variant)
         (folder / "last.pt").unlink(missing_ok=True)
     elif watch is not None:
@@ -150,12 +145,12 @@ def fit(
 
 def judged(experiment: Experiment, path: Path, chosen: np.ndarray) -> np.ndarray:
     """Score the chosen photographs by a trained network (n,); memoised."""
-    network = load_baseline(path)
+    network, name = load_baseline(path), fingerprint([chosen.tobytes()])
     key = {"data": experiment.quality.fingerprint, "size": experiment.recipe.image_size}
     store = Store("judged", training.VERSION, **key, weights=weights_fingerprint(network))
-    name = fingerprint([chosen.tobytes()])
-    known = store.get(name)
-    return store.put(name, predict(network, experiment.images[chosen])) if known is None else known
+    if (scores := store.get(name)) is None:
+        scores = store.put(name, training.predict(network, experiment.images[chosen]))
+    return scores
 
 
 def second_output(
@@ -163,16 +158,14 @@ def second_output(
 ) -> Source:
     """Saliency as a network gives it, one pass an image; each repeat answers for its fold."""
 
-    def maps(network: Baseline, records: Sequence[Record]) -> np.ndarray:
-        with torch.inference_mode():
-            _, found = network.both(network.normalize(network_input(records, long_side)))
-        return found.numpy()
+    def source(network: Baseline) -> Source:
+        @torch.inference_mode()
+        def compute(records: Sequence[Record]) -> np.ndarray:
+            return network.both(network.normalize(network_input(records, long_side)))[1].numpy()
 
-    answers = [
-        Source("Dual task", method, lambda records, n=n: maps(n, records), weights_fingerprint(n))
-        for n in networks
-    ]
-    return _by_fold(answers, experiment, str(long_side))
+        return Source("Dual task", method, compute, weights_fingerprint(network))
+
+    return _by_fold([source(n) for n in networks], experiment, str(long_side))
 
 
 def explained(
@@ -185,8 +178,8 @@ def explained(
 
 def _by_fold(sources: Sequence[Source], experiment: Experiment, note: str) -> Source:
     """Let repeat r's source answer for the images that repeat r is judged on."""
-    gaze, repeats = experiment.gaze, len(experiment.proxies)
-    repeat_of = dict(zip(gaze.names, folds_of(len(gaze), repeats, experiment.seed), strict=True))
+    fold = folds_of(len(experiment.gaze), len(sources), experiment.seed)
+    repeat_of = dict(zip(experiment.gaze.names, fold, strict=True))
 
     def compute(records: Sequence[Record]) -> np.ndarray:
         return np.concatenate([sources[repeat_of[r.name]].compute([r]) for r in records])

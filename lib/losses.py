@@ -42,9 +42,9 @@ def iqa_loss(prediction: torch.Tensor, target: torch.Tensor, weight: float) -> t
 def saliency_loss(predicted: torch.Tensor, target: torch.Tensor, kind: str) -> torch.Tensor:
     """Hold predicted maps against target maps, Bxhxw, non-negative, whatever scale either has.
 
-    "kld": Kullback-Leibler divergence of the prediction from the target, both summing to 1, by
-    which saliency models are usually trained; "bce": binary cross-entropy a cell, both with a peak
-    of 1; "cc": one minus Pearson's correlation over the cells. The mean over the batch.
+    "kld": Kullback-Leibler divergence of the prediction from the target, both summing to 1; "bce":
+    binary cross-entropy a cell, both with a peak of 1; "cc": one minus Pearson's correlation over
+    the cells. The mean over the batch.
     """
     p, t = (maps.flatten(1) + FLOOR / maps[0].numel() for maps in (predicted, target))
     if kind == "kld":
@@ -69,14 +69,8 @@ def losses(
 ) -> dict[str, torch.Tensor]:
     """Return the losses of one batch and, as `loss`, their weighted sum.
 
-    Parameters
-    ----------
-    pixels : torch.Tensor
-        BxHxWx3 uint8.
-    target : torch.Tensor
-        (B,) scaled scores.
-    target_map : torch.Tensor or None
-        Bx(H/16)x(W/16) saliency; not needed where its loss weighs nothing.
+    `pixels` are BxHxWx3 uint8, `target` the scaled scores (B,), `target_map` Bx(H/16)x(W/16)
+    saliency, which may be None where its loss weighs nothing.
     """
     device = pixels.device
     # Half precision with float32's range where the hardware has it: same steps, half the time.

@@ -24,13 +24,11 @@ VERSION = 1  # of the numbers in the cache
 STRATEGIES = ("MoRF", "LeRF")  # most, least relevant first [36]
 FILLS = ("black", "mean", "blur")
 IMAGENET_MEAN = np.array([124, 116, 104], np.uint8)  # 0.485, 0.456, 0.406 of 255
-MAP_BLUR = 1 / 24  # sigma of the blur of a map, in shares of the long side
-WIDER = 6  # so many times as wide is the blur that decides between ties
-FILL_BLUR = 1 / 12  # sigma of the fill by blur, likewise
+MAP_BLUR, FILL_BLUR = 1 / 24, 1 / 12  # sigmas in shares of the long side: of maps, of the fill
 PATCHES = (3, 4)  # rows and columns of [13] in a landscape picture
 PATCHES_OF_13 = "Patches [13]"
 CHUNK, AT_ONCE = 8, 16  # images read together; masked pictures in a forward pass
-Cell = tuple[str, str, float]  # strategy, fill, share
+Cell = tuple[int, int, float]  # a masked picture: numbers of its strategy and fill, share
 
 
 def relevance_ranks(saliency_map: np.ndarray, blur: float = MAP_BLUR) -> np.ndarray:
@@ -38,45 +36,36 @@ def relevance_ranks(saliency_map: np.ndarray, blur: float = MAP_BLUR) -> np.ndar
 
     The map is blurred with a large kernel first, as in the paper, so that (nearly) every quantile
     exists; `blur` is its sigma in shares of the longer side, 0 for none. Where the map still ties,
-    as in the black parts of a GradCAM, a much wider blur decides: the nearer to what is relevant,
-    the more relevant. What ties even then is put in an order that is random but always the same: a
-    constant map is masked everywhere alike.
+    as in the black parts of a GradCAM, a kernel six times as wide decides: the nearer to what is
+    relevant, the more relevant. What ties even then is put in an order that is random but always
+    the same: a constant map is masked everywhere alike.
     """
     values = np.asarray(saliency_map, np.float64)
     if values.ndim != 2 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"a map must be HxW and finite; this one is of shape {values.shape}")
-    chance = np.random.default_rng(0).permutation(values.size)
-    keys = [chance, *(-_blurred(values, factor * blur).ravel() for factor in (WIDER, 1))]
-    order = np.lexsort(keys)  # by the last key first
+    keys = [np.random.default_rng(0).permutation(values.size)]
+    for wider in (6, 1):  # lexsort sorts by the last key first
+        blurred = gaussian_filter(values, wider * blur * max(values.shape), mode="nearest")
+        # Twenty bits: enough for any order, and coarser than what rounding does to a constant map.
+        keys.append(-np.round(blurred * (2**20 / (np.abs(blurred).max() or 1.0))).ravel())
     ranks = np.empty(values.size, np.int32)
-    ranks[order] = np.arange(values.size, dtype=np.int32)
+    ranks[np.lexsort(keys)] = np.arange(values.size, dtype=np.int32)
     return ranks.reshape(values.shape)
 
 
-def _blurred(values: np.ndarray, blur: float) -> np.ndarray:
-    values = gaussian_filter(values, blur * max(values.shape), mode="nearest")
-    # Twenty bits: enough for any order, and coarser than what rounding does to a constant map.
-    return np.round(values * (2**20 / (np.abs(values).max() or 1.0)))
-
-
 def mask(ranks: np.ndarray, share: float, strategy: str) -> np.ndarray:
-    """Choose the pixels to mask: HxW bool.
+    """Choose the most (MoRF) or least (LeRF) relevant `share` of the pixels to mask: HxW bool.
 
-    The most relevant `share` (MoRF) or the least relevant (LeRF), to within half a pixel. MoRF at
-    a share p and LeRF at 1 - p are complements, to the pixel.
+    MoRF at a share p and LeRF at 1 - p are complements, to the pixel.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"a share must be from 0 to 1, not {share}")
-    if strategy == "MoRF":
-        return ranks < _pixels(share, ranks.size)
-    if strategy == "LeRF":
-        return ranks >= _pixels(1 - share, ranks.size)
-    raise ValueError(f"strategy must be one of {STRATEGIES}, not {strategy!r}")
-
-
-def _pixels(share: float, count: int) -> int:
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {STRATEGIES}, not {strategy!r}")
+    first = share if strategy == "MoRF" else 1 - share
     # Nine digits, so that 1 - (1 - p) counts the same pixels as p.
-    return int(np.floor(round(share, 9) * count + 0.5))
+    count = int(np.floor(round(first, 9) * ranks.size + 0.5))
+    return ranks < count if strategy == "MoRF" else ranks >= count
 
 
 def background(image: np.ndarray, kind: str) -> np.ndarray:
@@ -85,8 +74,7 @@ def background(image: np.ndarray, kind: str) -> np.ndarray:
         return cv2.GaussianBlur(image, (0, 0), FILL_BLUR * max(image.shape[:2]))
     if kind not in FILLS:
         raise ValueError(f"fill must be one of {FILLS}, not {kind!r}")
-    color = IMAGENET_MEAN if kind == "mean" else np.zeros(3, np.uint8)
-    return np.broadcast_to(color, image.shape)
+    return np.broadcast_to(IMAGENET_MEAN if kind == "mean" else np.uint8(0), image.shape)
 
 
 def fill(image: np.ndarray, masked: np.ndarray, kind: str) -> np.ndarray:
@@ -94,22 +82,17 @@ def fill(image: np.ndarray, masked: np.ndarray, kind: str) -> np.ndarray:
     return np.where(masked[..., None], background(image, kind), image)
 
 
-# -- orders beside saliency and GradCAM --------------------------------------------------------
-
-
 def patch_numbers(shape: tuple[int, int]) -> np.ndarray:
     """Return the number, 0 to 11, of the patch of [13] that each pixel is in: HxW int."""
-    rows, columns = PATCHES if shape[1] >= shape[0] else PATCHES[::-1]
-    sides = zip(shape, (rows, columns), strict=True)
-    down, across = (np.arange(n) * parts // n for n, parts in sides)
-    return down[:, None] * columns + across[None, :]
+    grid = PATCHES if shape[1] >= shape[0] else PATCHES[::-1]
+    down, across = (np.arange(n) * parts // n for n, parts in zip(shape, grid, strict=True))
+    return down[:, None] * grid[1] + across
 
 
 def patch_source(metric: Metric, long_side: int) -> Source:
-    """Twelve patches by what they mean to a model, in the manner of [13].
+    """Rank twelve patches, in the manner of [13], by what filling each alone does to the score.
 
-    A patch is as relevant as the score changes when that patch alone is filled with the mean
-    color. Unlike saliency, this order is made with the very model that is then judged by it.
+    Unlike saliency, this order is made with the very model that is then judged by it.
     """
 
     def compute(records: Sequence[Record]) -> np.ndarray:
@@ -145,9 +128,6 @@ def chance_source(seed: int) -> Source:
     return Source("Dummy", "chance", compute, fingerprint(["chance", seed]))
 
 
-# -- scores of masked pictures -----------------------------------------------------------------
-
-
 def masked_scores(
     metric: Metric,
     dataset: Dataset,
@@ -158,81 +138,58 @@ def masked_scores(
 ) -> pd.DataFrame:
     """Score every image with every share of its pixels masked, in every order and fill.
 
-    One forward pass a masked picture, at a long side of `long_side` pixels; masks are made on the
-    fly, images read a few at a time. Scores are memoised per image, model, map, strategy, fill and
-    share, so a longer list of shares costs only the new ones.
-
-    Returns
-    -------
-    DataFrame
-        Columns model, map, strategy, fill, share, image, score (higher is better).
+    One forward pass a masked picture, at a long side of `long_side` pixels. Scores are memoised per
+    image, model, map, strategy, fill and share, so a longer list of shares costs the new ones only.
+    Returns the columns model, map, strategy, fill, share, image, score (higher is better).
     """
-    combinations = [(s, f, float(p)) for s in STRATEGIES for f in fills for p in shares]
+    asked = [(s, f, float(p)) for s in STRATEGIES for f in fills for p in shares]
+    cells = [_cell(*one) for one in asked]
     key = {"data": dataset.fingerprint, "model": metric.key, "long_side": long_side}
-    stores = {s.method: Store("masking", VERSION, map=s.key, **key) for s in sources}
+    stores = [Store("masking", VERSION, map=s.key, **key) for s in sources]
     rows = []
     starts = range(0, len(dataset), CHUNK)
     for start in tqdm(starts, desc=f"masking for {metric.name}", unit="8 images"):
         part = Part(dataset, range(start, min(start + CHUNK, len(dataset))))
-        records: list[Record] = []
-        for source in sources:
-            store = stores[source.method]
-            known = [_read(store, name) for name in part.names]
-            needed = dict.fromkeys(_canonical(*c) for c in combinations)
-            missing = [[c for c in needed if c not in k] for k in known]
+        records: list[Record] = []  # read once for all maps, or never
+        for source, store in zip(sources, stores, strict=True):
+            blur = 0 if source.group == PATCHES_OF_13 else MAP_BLUR
+            stored = [store.get(name) for name in part.names]
+            known = [{} if t is None else {tuple(r[:3]): r[3] for r in t.tolist()} for t in stored]
+            missing = [[c for c in dict.fromkeys(cells) if c not in k] for k in known]
             if any(missing):
                 records = records or list(part)
                 maps = extract(source, part, progress=False)
-                work = zip(records, maps, known, missing, strict=True)
-                for one, found_map, found, cells in work:
-                    if cells:
-                        found |= _score(metric, one.image, found_map, cells, source, long_side)
-                        _write(store, one.name, found)
+                for one, seen, found, new in zip(records, maps, known, missing, strict=True):
+                    if new:
+                        size = network_size(one.image.shape[:2], long_side)
+                        ranks = relevance_ranks(resize_map(seen.astype(np.float32), size), blur)
+                        found |= _score(metric, resize_image(one.image, *size), ranks, new)
+                        store.put(one.name, np.array([(*c, v) for c, v in found.items()]))
             rows += [
-                (metric.name, source.method, *c, name, found[_canonical(*c)])
+                (metric.name, source.method, *one, name, found[cell])
                 for name, found in zip(part.names, known, strict=True)
-                for c in combinations
+                for one, cell in zip(asked, cells, strict=True)
             ]
     columns = ["model", "map", "strategy", "fill", "share", "image", "score"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _canonical(strategy: str, kind: str, share: float) -> Cell:
-    """Name equal pictures alike: nothing masked, or everything."""
-    if share == 0:
-        return "MoRF", FILLS[0], 0.0
-    return ("MoRF" if share == 1 else strategy), kind, share
+def _cell(strategy: str, kind: str, share: float) -> Cell:
+    """Give a masked picture its place in the store: nothing masked, or everything, is one cell."""
+    strategy = STRATEGIES[0] if share in (0, 1) else strategy
+    kind = FILLS[0] if share == 0 else kind
+    return STRATEGIES.index(strategy), FILLS.index(kind), share
 
 
 def _score(
-    metric: Metric,
-    image: np.ndarray,
-    saliency_map: np.ndarray,
-    cells: Sequence[Cell],
-    source: Source,
-    long_side: int,
+    metric: Metric, image: np.ndarray, ranks: np.ndarray, cells: Sequence[Cell]
 ) -> dict[Cell, float]:
-    size = network_size(image.shape[:2], long_side)
-    small = resize_image(image, *size)
-    blur = 0 if source.group == PATCHES_OF_13 else MAP_BLUR
-    ranks = relevance_ranks(resize_map(np.asarray(saliency_map, np.float32), size), blur)
-    behind = {kind: background(small, kind) for kind in {kind for _, kind, _ in cells}}
+    behind = {f: background(image, FILLS[f]) for _, f, _ in cells}
     scores: list[float] = []
     for start in range(0, len(cells), AT_ONCE):
-        chosen = [(mask(ranks, p, s), f) for s, f, p in cells[start : start + AT_ONCE]]
-        batch = np.stack([np.where(m[..., None], behind[f], small) for m, f in chosen])
-        scores += (metric.sign * metric(batch)).tolist()
+        masked = [
+            np.where(mask(ranks, share, STRATEGIES[s])[..., None], behind[f], image)
+            for s, f, share in cells[start : start + AT_ONCE]
+        ]
+        scores += (metric.sign * metric(np.stack(masked))).tolist()
     return dict(zip(cells, scores, strict=True))
-
-
-def _read(store: Store, name: str) -> dict[Cell, float]:
-    table = store.get(name)
-    return {
-        (STRATEGIES[int(s)], FILLS[int(f)], float(p)): float(score)
-        for s, f, p, score in (table if table is not None else [])
-    }
-
-
-def _write(store: Store, name: str, known: dict[Cell, float]) -> None:
-    rows = [(STRATEGIES.index(s), FILLS.index(f), p, score) for (s, f, p), score in known.items()]
-    store.put(name, np.array(rows, np.float64))

@@ -1,9 +1,8 @@
 """Train the paper's networks on mean opinion scores and, in Section III-C, on saliency as well.
 
-Everything that needs thought is decided in the `Recipe`: pictures are resized once and cached,
-batch normalisation keeps its ImageNet statistics (batches are small), and an exponential average
-of the weights is what is kept. Epoch `e` draws from a generator seeded by (seed, e), and a
-checkpoint is kept an epoch, so a run that was killed resumes to the very same weights.
+Batch normalisation keeps its ImageNet statistics (batches are small), and an exponential average of
+the weights is what is kept. Epoch `e` draws from a generator seeded by (seed, e), and a checkpoint
+is kept an epoch, so a run that was killed resumes to the very same weights.
 """
 
 import math
@@ -23,11 +22,13 @@ from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
 from lib.paths import cache_dir
 from lib.records import Dataset
+from lib.report import require
 from lib.store import fingerprint, write_atomically
 
 VERSION = 1  # of the numbers in the cache
 MAP_STRIDE = 16  # pixels a cell of the target maps; two cells make one of the network's
 Log = list[dict[str, float]]  # one row an epoch
+Maps = np.ndarray | None  # Nx(S/16)x(S/16)
 
 
 def resized_images(dataset: Dataset, size: int) -> np.ndarray:
@@ -53,28 +54,15 @@ def train(
     recipe: Recipe,
     folder: Path,
     on_epoch: Callable[[int, Baseline], dict[str, float]] | None = None,
-    maps: np.ndarray | None = None,
+    maps: Maps = None,
     watch: Callable[[Log], object] | None = None,
 ) -> tuple[Baseline, Log]:
     """Train a copy of `model` and return the averaged one, on the CPU, with its log.
 
-    Parameters
-    ----------
-    images : numpy.ndarray
-        NxSxSx3 uint8.
-    targets : sequence of float
-        (N,) scores, higher is better. They are standardised for the loss (with maps: divided by
-        their standard deviation only), and the head's last layer is rescaled at the end, so that
-        the model predicts on the scale of `targets`.
-    folder : Path
-        Where `last.pt` and `log.csv` are kept after each epoch; an interrupted run goes on.
-    on_epoch : callable, optional
-        Called with (epoch, averaged model on the targets' scale); what it returns is logged.
-    maps : numpy.ndarray, optional
-        Nx(S/16)x(S/16) saliency to learn beside the scores, of any scale. Crops start at multiples
-        of `MAP_STRIDE`, so that image and map move together.
-    watch : callable, optional
-        Called with the log after each epoch, for instance to draw it (`lib.plots.LiveLog`).
+    It sees `images`, NxSxSx3 uint8, and learns their scores, `targets`, on whose scale it then
+    predicts, and `maps` of saliency, Nx(S/16)x(S/16) of any scale, if there are any. `folder` holds
+    ``last.pt`` and ``log.csv`` after each epoch, from which an interrupted run goes on. What
+    `on_epoch` returns for (epoch, averaged model) is logged; `watch` is called with the log.
     """
     targets = np.asarray(targets, dtype=np.float64)
     _check(images, targets, maps, recipe)
@@ -105,6 +93,8 @@ def train(
 class Run:
     """A training under way: networks, optimiser, schedule and log; resumed from its checkpoint."""
 
+    PARTS = ("model", "averaged", "optimizer", "scheduler")
+
     def __init__(self, model: Baseline, recipe: Recipe, steps: int, checkpoint: Path, key: str):
         self.recipe, self.checkpoint, self.key, self.log = recipe, checkpoint, key, []
         self.device = best_device()
@@ -113,14 +103,12 @@ class Run:
         self.averaged = deepcopy(self.model).requires_grad_(False)
         freeze_stages(self.model, recipe.frozen_stages)
         self.optimizer = make_optimizer(self.model, recipe)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: schedule(step, steps)
-        )
-        self._parts = ("model", "averaged", "optimizer", "scheduler")
+        rate = lambda step: schedule(step, steps)  # noqa: E731
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
         if checkpoint.exists():
             state = torch.load(checkpoint, map_location=self.device, weights_only=True)
             if state["run"] == key:
-                for part in self._parts:
+                for part in self.PARTS:
                     getattr(self, part).load_state_dict(state[part])
                 self.log = state["log"]
 
@@ -129,10 +117,8 @@ class Run:
         pixels, target, target_map = batch
         parts = losses(self.model, pixels.to(self.device), target, target_map, self.recipe)
         if not torch.isfinite(parts["loss"]):
-            raise FloatingPointError(
-                f"the loss became {parts['loss'].item()}; lower lr_backbone "
-                f"({self.recipe.lr_backbone}) or lr_head ({self.recipe.lr_head}) and rerun"
-            )
+            rates = f"lr_backbone ({self.recipe.lr_backbone}) or lr_head ({self.recipe.lr_head})"
+            raise FloatingPointError(f"the loss became {parts['loss'].item()}; lower {rates}")
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         self.optimizer.step()
@@ -140,41 +126,32 @@ class Run:
         # The average forgets its start faster in the first steps, as is usual.
         decay = min(self.recipe.average, (1 + done) / (10 + done))
         with torch.no_grad():
-            pairs = zip(self.averaged.parameters(), self.model.parameters(), strict=True)
-            for a, p in pairs:
+            for a, p in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
                 a.lerp_(p, 1 - decay)
         return {name: value.item() for name, value in parts.items()}
 
     def save(self, row: dict[str, float]) -> None:
         """End an epoch: add its row to the log, and keep all that the next one needs."""
         self.log.append(row)
-        state = {part: getattr(self, part).state_dict() for part in self._parts}
+        state = {part: getattr(self, part).state_dict() for part in self.PARTS}
         state |= {"run": self.key, "log": self.log}
         write_atomically(self.checkpoint, lambda path: torch.save(state, path))
         text = pd.DataFrame(self.log).to_csv(index=False)
         write_atomically(self.checkpoint.with_name("log.csv"), lambda path: path.write_text(text))
 
 
-def _check(
-    images: np.ndarray, targets: np.ndarray, maps: np.ndarray | None, recipe: Recipe
-) -> None:
-    """Refuse what can't be trained on."""
-    if len(images) != len(targets) or not np.isfinite(targets).all():
-        raise ValueError(f"{len(images)} images need as many finite targets, got {len(targets)}")
-    if targets.std() == 0:
-        raise ValueError("all targets are equal: there is nothing to learn")
-    if maps is None and recipe.saliency_weight:
-        raise ValueError("saliency_weight is not 0, and there are no maps to learn from")
-    if maps is not None and (recipe.image_size % MAP_STRIDE or recipe.crop_size % (2 * MAP_STRIDE)):
-        raise ValueError(
-            f"with maps, image_size must be a multiple of {MAP_STRIDE} and crop_size of "
-            f"{2 * MAP_STRIDE}, not {recipe.image_size} and {recipe.crop_size}"
-        )
+def _check(images: np.ndarray, targets: np.ndarray, maps: Maps, recipe: Recipe) -> None:
+    good = len(images) == len(targets) and np.isfinite(targets).all() and targets.std() > 0
+    require(good, f"{len(images)} images need as many finite targets, not all equal")
+    if maps is None:
+        require(not recipe.saliency_weight, "saliency_weight needs maps: no maps to learn from")
+        return
+    good = recipe.image_size % MAP_STRIDE == 0 and recipe.crop_size % (2 * MAP_STRIDE) == 0
+    require(good, "with maps, image_size must be a multiple of 16 and crop_size of 32")
     side = recipe.image_size // MAP_STRIDE
-    if maps is not None and maps.shape != (len(images), side, side):
-        raise ValueError(f"maps must be {(len(images), side, side)}, not {maps.shape}")
-    if maps is not None and not (np.isfinite(maps).all() and (maps >= 0).all()):
-        raise ValueError("maps must be finite and non-negative")
+    good = maps.shape == (len(images), side, side)
+    require(good, f"maps must be {(len(images), side, side)}, not {maps.shape}")
+    require(np.isfinite(maps).all() and maps.min() >= 0, "maps must be finite and non-negative")
 
 
 @torch.inference_mode()
@@ -188,7 +165,6 @@ def predict(model: Baseline, images: np.ndarray, batch_size: int = 16) -> np.nda
 
 def freeze_stages(model: Baseline, stages: int) -> None:
     """Keep the stem and the first stages of the backbone, and all batch statistics, as they are."""
-    # Batch normalisation stays at its ImageNet statistics throughout.
     model.requires_grad_(True).eval()
     if stages:
         trunk = model.backbone
@@ -215,24 +191,23 @@ def schedule(step: int, steps: int) -> float:
 
 
 def _batches(
-    images: np.ndarray, targets: torch.Tensor, maps: np.ndarray | None, recipe: Recipe, epoch: int
+    images: np.ndarray, targets: torch.Tensor, maps: Maps, recipe: Recipe, epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
     """Yield shuffled, cropped and mirrored batches (pixels uint8, targets, maps); drop the rest."""
     rng = np.random.default_rng([recipe.seed, epoch])
     order = rng.permutation(len(images))
+    # Image and map move together: with maps, crops start at whole cells.
     step = 1 if maps is None else MAP_STRIDE
     crop, room = recipe.crop_size, (images.shape[1] - recipe.crop_size) // step
-    cells = crop // MAP_STRIDE
     size = min(recipe.batch_size, len(images))
     for start in range(0, len(order) - size + 1, size):
-        chosen = order[start : start + size]
-        parts, map_parts = [], []
+        chosen, parts, map_parts = order[start : start + size], [], []
         for i in chosen:
             top, left = rng.integers(0, room + 1, size=2) * step
             turn = -1 if rng.random() < 0.5 else 1
             parts.append(images[i, top : top + crop, left : left + crop][:, ::turn])
             if maps is not None:
-                y, x = top // MAP_STRIDE, left // MAP_STRIDE
+                y, x, cells = (n // MAP_STRIDE for n in (top, left, crop))
                 map_parts.append(maps[i, y : y + cells, x : x + cells][:, ::turn])
         target_map = torch.from_numpy(np.stack(map_parts)).float() if map_parts else None
         yield torch.from_numpy(np.stack(parts)), targets[torch.from_numpy(chosen)], target_map

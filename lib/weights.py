@@ -1,10 +1,12 @@
-"""The project's own trained models: what each learned from, how it is remade, and its card.
+"""The project's own trained models: what each learned from, how it is remade, what it measures.
 
 ``python -m lib train baseline-lite0`` trains the model of that name (or goes on where it was
-stopped), measures it on images that it never saw, and writes weights, log and model card.
+stopped) and measures it on images that it never saw. A card, ``weights/NAME.md``, is a person's
+text; only the tables between its markers are written here.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -58,17 +60,18 @@ MODELS = (*TRAINED, saliency.NAME)
 
 def make(name: str) -> Path:
     """Train a model of `MODELS` from its recipe; returns the path of its weights."""
+    home = cache_dir() / "weights" if name in models.REMADE else weights_dir()
+    path = home / f"{name}.safetensors"
     if name == saliency.NAME:
-        path = weights_dir() / f"{name}.safetensors"
-        about = {"name": name, "learned_from": "OSIE fixations"}
-        saliency.save_readout(saliency.train_on(data.load("osie")), path, **about)
+        dataset = data.load("osie")
+        lessons = saliency.features_of(dataset)
+        readout = saliency.train_on(*lessons, range(len(dataset)), 0, "all images")
+        saliency.save_readout(readout, path, name=name, learned_from="OSIE fixations")
         return path
     spec, folder = TRAINED[name], cache_dir() / "training" / name
     print(f"{name} on {best_device()}: {spec}", flush=True)
     learn = {PEOPLE: _from_people, SYNTHETIC: _from_distortions, BOTH: _from_both}
     model, log = learn[spec.learned_from](spec, folder)
-    home = weights_dir() if name in models.SHIPPED else cache_dir() / "weights"
-    path = home / f"{name}.safetensors"
     save(model, path, name=name, learned_from=spec.learned_from)
     text = pd.DataFrame(log).to_csv(index=False)
     write_atomically(path.with_suffix(".log.csv"), lambda p: p.write_text(text))
@@ -102,17 +105,14 @@ def _from_distortions(spec: Trained, folder: Path) -> tuple[Baseline, Log]:
     dataset, recipe = data.load("biq2021", split="train"), spec.recipe
     best = dataset.scores.reset_index(drop=True).nlargest(REFERENCES).index.sort_values()
     rng, images, scores = np.random.default_rng(recipe.seed), [], []
-    for index in tqdm(best, desc="distorting and judging", unit="photograph"):
-        side = (recipe.image_size, recipe.image_size)
-        reference = resize_image(dataset[int(index)].image, *side)
-        kinds = rng.permutation(sample_quality.KINDS)[:VERSIONS]
-        levels = rng.integers(0, sample_quality.LEVELS, size=len(kinds))
-        made = [
-            sample_quality.distort(reference, str(kind), int(level), seed=int(index))
-            for kind, level in zip(kinds, levels, strict=True)
-        ]
-        images.append(np.stack(made))
-        scores.append(sample_quality.full_reference_scores(reference, images[-1]))
+    for index in tqdm(best.tolist(), desc="distorting and judging", unit="photograph"):
+        reference = resize_image(dataset[index].image, recipe.image_size, recipe.image_size)
+        kinds = rng.permutation(sample_quality.KINDS)[:VERSIONS].tolist()
+        levels = rng.integers(0, sample_quality.LEVELS, size=len(kinds)).tolist()
+        pairs = zip(kinds, levels, strict=True)
+        made = np.stack([sample_quality.distort(reference, *pair, seed=index) for pair in pairs])
+        images.append(made)
+        scores.append(sample_quality.full_reference_scores(reference, made))
     pseudo_mos = sample_quality.mean_rank(np.concatenate(scores))
     start = Baseline(spec.backbone, "imagenet", seed=recipe.seed)
     return train(start, np.concatenate(images), pseudo_mos, recipe, folder)
@@ -120,117 +120,74 @@ def _from_distortions(spec: Trained, folder: Path) -> tuple[Baseline, Log]:
 
 def _from_both(spec: Trained, _: Path) -> tuple[Baseline, Log]:
     """Train repeat 0 of notebook 03 as the `open` profile does, or find it trained."""
-    quality, gaze = data.load("biq2021", split="train"), data.load("osie", **DUAL_GAZE)
+    quality, gaze, split = _dual_data()
     size, seed = spec.recipe.image_size, spec.recipe.seed
     maps = dual_task.proxies("predictor", quality, size, gaze, DUAL_REPEATS, seed)
     experiment = dual_task.Experiment(quality, gaze, maps, spec.recipe, spec.backbone, seed)
-    chosen = dual_task.split(quality, gaze, 0, DUAL_REPEATS, seed).train
-    path = dual_task.fit(experiment, spec.variant, 0, chosen)
+    path = dual_task.fit(experiment, spec.variant, 0, split.train)
     return load_baseline(path), pd.read_csv(path.with_name("log.csv")).to_dict("records")
 
 
-# -- model cards -------------------------------------------------------------------------------
+def _dual_data() -> tuple[data.Dataset, data.Dataset, dual_task.Split]:
+    quality, gaze = data.load("biq2021", split="train"), data.load("osie", **DUAL_GAZE)
+    return quality, gaze, dual_task.split(quality, gaze, 0, DUAL_REPEATS, DUAL.seed)
 
 
 def write_card(name: str) -> Path:
-    """Measure the weights on disk (what ships is what is measured) and write their model card."""
-    path = models.weights_path(name)
-    card = f"# {name}\n\n" + (_readout_card() if name == saliency.NAME else _iqa_card(name, path))
-    card += (
-        f"\n**Remake**: `make train MODEL={name} DATA_DIR=...`. **Licence of the weights**: MIT.\n"
-    )
-    home = path.with_suffix(".md")
-    write_atomically(home, lambda p: p.write_text(card, encoding="utf-8"))
-    return home
+    """Measure a model as it is on disk, and write the tables between the markers of its card."""
+    path, measured = models.weights_path(name), {}
+    if name != saliency.NAME:
+        measured["quality"] = _quality_rows(name)
+    if name == saliency.NAME or TRAINED[name].learned_from == BOTH:
+        measured["saliency"] = _saliency_row(name)
+    card = path.with_suffix(".md")
+    text = card.read_text(encoding="utf-8") if card.is_file() else f"# {name}\n"
+    for title, rows in measured.items():
+        start, end = f"<!-- measured: {title} -->\n\n", "\n\n<!-- end -->"
+        if start not in text:
+            text += f"\n{start}{end}\n"
+        before, _, rest = text.partition(start)
+        text = before + start + markdown(pd.DataFrame(rows)) + rest[rest.index(end) :]
+    write_atomically(card, lambda p: p.write_text(text, encoding="utf-8"))
+    return card
 
 
-def _measured(**values: tuple[np.ndarray, ...]) -> dict[str, str]:
-    """Each value with its 95 % bootstrap interval: a pair is correlated, a list averaged."""
-    statistics, found = {"SROCC": srocc, "PLCC": plcc}, {}
-    for name, sample in values.items():
-        statistic = statistics.get(name, np.mean)
-        low, high = bootstrap_interval(sample, statistic=statistic)
-        found[name] = f"{statistic(*sample):.3f} [{low:.3f}, {high:.3f}]"
-    return found
-
-
-def _iqa_card(name: str, path: Path) -> str:
+def _quality_rows(name: str) -> list[dict]:
     """Score BIQ2021's official test photographs."""
-    spec, model = TRAINED[name], load_baseline(path)
-    dataset, scores = data.load("biq2021", split="test"), path.with_suffix(".test.csv")
+    dataset = data.load("biq2021", split="test")
+    scores = models.weights_path(name).with_suffix(".test.csv")
+    images = resized_images(dataset, TRAINED[name].recipe.image_size)
     table = pd.DataFrame({"name": dataset.names, "mos": dataset.scores.to_numpy()})
-    table["score"] = predict(model, resized_images(dataset, spec.recipe.image_size))
-    parts = {"all": table}
-    if scores.is_file():  # resemblance to the nearest training photograph, measured once
-        nearest = pd.read_csv(scores).set_index("name").nearest_training
-        table["nearest_training"] = table.name.map(nearest)
-        parts["no training photograph of the same scene"] = table[
-            table.nearest_training < SAME_SCENE
-        ]
+    table["score"] = predict(models.load(name), images)
+    known, parts = pd.read_csv(scores) if scores.is_file() else table, {"all": table}
+    if "nearest_training" in known:  # resemblance to the nearest training photograph, made once
+        table["nearest_training"] = table.name.map(known.set_index("name").nearest_training)
+        other = table[table.nearest_training < SAME_SCENE]
+        parts["no training photograph of the same scene"] = other
     parts |= {f"subset {k}": block for k, block in table.groupby(table.name.str.split(" ").str[0])}
     write_atomically(scores, lambda p: table.to_csv(p, index=False, float_format="%.6f"))
     rows = []
     for part, block in parts.items():
-        pair = (block.score.to_numpy(), block.mos.to_numpy())
-        rows.append({"photographs": part, "n": len(block)} | _measured(SROCC=pair, PLCC=pair))
-    second = _second_output(model) if spec.learned_from == BOTH else ""
-    recipe = ", ".join(f"{k} {v}" for k, v in asdict(spec.recipe).items())
-    return f"""The paper's *{spec.variant}*: `{spec.backbone}` with ImageNet weights, global average
-pooling, an MLP head; {sum(p.numel() for p in model.parameters()):,} parameters. Input: RGB, any
-size; trained at {spec.recipe.crop_size}x{spec.recipe.crop_size}. Output: quality, higher is better.
-
-**Learned from** {spec.learned_from}: BIQ2021 (Ahmed et al. 2022), official training split.
-**Recipe**: {recipe}.
-
-**Measured** on {len(dataset):,} photographs of the official test split, which played no part in
-training or in choosing anything; 95 % bootstrap intervals over photographs:
-
-{markdown(pd.DataFrame(rows))}
-{second}
-The official split shares scenes: some test photographs are the next shot of a training photograph
-(cosine of ImageNet features {SAME_SCENE} or more; `{name}.test.csv`). The second row leaves them
-out. And the subsets differ in mean quality, which lifts the pooled correlation above theirs.
-
-**Limits.** Authentic photographs at about 512x512; it has seen no print, no screen content and no
-video frame, and it speaks for 30 laboratory observers.
-"""
+        pair = block.score.to_numpy(), block.mos.to_numpy()
+        measured = {"SROCC": _with_interval(srocc, *pair), "PLCC": _with_interval(plcc, *pair)}
+        rows.append({"photographs": part, "n": len(block), **measured})
+    return rows
 
 
-def _second_output(model: Baseline) -> str:
-    """Judge saliency on OSIE's fold 0, which had no part in the proxies."""
-    quality, gaze = data.load("biq2021", split="train"), data.load("osie", **DUAL_GAZE)
-    held_out = data.Part(gaze, dual_task.split(quality, gaze, 0, DUAL_REPEATS, 0).gaze_test)
-    model.long_side = models.SHIPPED[models.DUAL_TASK]
-    pairs = [(r, model.predict(r.image)[1]) for r in tqdm(held_out, desc="judging", unit="image")]
-    return (
-        "\n**Second output**, saliency, on the images of OSIE that its proxies had no part in:\n\n"
-        + (markdown(pd.DataFrame([{"n": len(pairs)} | _agreement(pairs)])) + "\n")
-    )
+def _saliency_row(name: str) -> list[dict]:
+    """Judge saliency on images of OSIE that it never saw: by cross-validation, or on fold 0."""
+    if name == saliency.NAME:
+        dataset = data.load("osie")
+        grids = zip(dataset, saliency.cross_validate(dataset), strict=True)
+        pairs = ((r, normalize_sum(resize_map(g, r.image.shape[:2]))) for r, g in grids)
+    else:
+        network, (_, gaze, split) = models.load(name), _dual_data()
+        pairs = ((r, network.predict(r.image)[1]) for r in data.Part(gaze, split.gaze_test))
+    scores = [(nss(m, r.fixations), cc(m, r.density)) for r, m in tqdm(pairs, unit="image")]
+    measured = (_with_interval(np.mean, column) for column in np.array(scores).T)
+    return [{"n": len(scores), **dict(zip(("NSS", "CC"), measured, strict=True))}]
 
 
-def _agreement(pairs: list[tuple[data.Record, np.ndarray]]) -> dict[str, str]:
-    gaze = np.array([nss(density, record.fixations) for record, density in pairs])
-    return _measured(NSS=(gaze,), CC=(np.array([cc(m, r.density) for r, m in pairs]),))
-
-
-def _readout_card(folds: int = 5) -> str:
-    dataset = data.load("osie")
-    grids = saliency.cross_validate(dataset, folds)
-    pairs = [
-        (record, normalize_sum(resize_map(grid, record.image.shape[:2])))
-        for record, grid in zip(tqdm(dataset, desc="scoring", unit="image"), grids, strict=True)
-    ]
-    return f"""A saliency predictor: the features of an ImageNet EfficientNet-Lite0, kept as they
-are, and a small read-out with a quadratic centre bias. Input: RGB, any size (read at a long side
-of {saliency.LONG_SIDE} pixels). Output: a density that sums to 1.
-
-**Learned from** the fixations of 15 viewers on all {len(dataset)} images of OSIE (Xu et al. 2014,
-MIT licence), {saliency.EPOCHS} epochs, KL divergence.
-
-**Measured** on the same images by {folds}-fold cross-validation; 95 % intervals over images:
-
-{markdown(pd.DataFrame([_agreement(pairs)]))}
-
-**Limits.** One data set of everyday photographs, viewed freely for three seconds in a laboratory.
-The shipped read-out has seen every OSIE image: never judge it on OSIE.
-"""
+def _with_interval(statistic: Callable[..., float], *sample: np.ndarray) -> str:
+    low, high = bootstrap_interval(sample, statistic=statistic)
+    return f"{statistic(*sample):.3f} [{low:.3f}, {high:.3f}]"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pytorch_grad_cam import GradCAM
 from torch import nn
 
 from lib import cam, data, dual_task, models, training
@@ -13,21 +14,13 @@ from lib.losses import Recipe, saliency_loss
 from lib.maps import normalize_sum
 from lib.metrics import cc
 from lib.models import saliency
-from lib.models.baseline import KINDS, Baseline, Rectify, SalLoss, load_baseline, save
+from lib.models.baseline import KINDS, Baseline, Rectify, load_baseline
 from lib.records import Dataset, Record, folds_of
-from lib.training import MAP_STRIDE, train
+from lib.training import train
 
 RNG = np.random.default_rng(0)
-RECIPE = Recipe(
-    epochs=3,
-    batch_size=4,
-    image_size=96,
-    crop_size=64,
-    lr_backbone=3e-4,
-    lr_head=3e-3,
-    average=0.5,
-    saliency_weight=0.3,
-)
+SMALL = {"epochs": 3, "batch_size": 4, "image_size": 96, "crop_size": 64, "average": 0.5}
+RECIPE = Recipe(**SMALL, lr_backbone=3e-4, lr_head=3e-3, saliency_weight=0.3)
 
 
 def spot(brightness, row, column):
@@ -51,8 +44,7 @@ def baseline():
 
 @pytest.fixture(scope="module")
 def feature_map(baseline):
-    with torch.no_grad():
-        return baseline.features(baseline.normalize(IMAGES[:3]))
+    return baseline.features(baseline.normalize(IMAGES[:3])).detach()
 
 
 class Spots(Dataset):
@@ -104,44 +96,30 @@ def test_alpha_of_a_linear_head_is_its_weight_over_the_places():
     assert torch.allclose(alpha, model.head.weight.expand(2, -1) / 15, rtol=1e-6)
 
 
-def test_the_second_output_is_the_map_that_section_3a_extracts(baseline):
+def test_the_second_output_is_the_map_of_section_3a_and_pytorch_grad_cams(baseline):
     x = baseline.normalize(IMAGES[:4])
     with torch.inference_mode():
         score, found = baseline.both(x)
-    assert torch.allclose(score, baseline(x), atol=1e-6)
-    extracted = cam.extract_cam(baseline, x, baseline.backbone.bn2, "gradcam", False, False)
-    assert found.amax() > 0
-    for ours, theirs in zip(found.numpy(), extracted, strict=True):
-        assert cam.enlarge(ours, (96, 96)) == pytest.approx(theirs, abs=1e-4)
-
-
-def test_the_second_output_is_pytorch_grad_cams(baseline):
-    from pytorch_grad_cam import GradCAM
-
-    x = baseline.normalize(IMAGES[:4])
-    with GradCAM(baseline, [baseline.backbone.bn2]) as peer:
-        theirs = peer(x, [lambda y: y.sum()] * 4)
-    with torch.inference_mode():
-        _, found = baseline.both(x)
+    assert torch.allclose(score, baseline(x), atol=1e-6) and found.amax() > 0
     ours = np.stack([cam.enlarge(m, (96, 96)) for m in found.numpy()])
-    assert ours == pytest.approx(theirs, abs=1e-4)
+    extracted = cam.extract_cam(baseline, x, baseline.backbone.bn2, "gradcam", False, False)
+    assert ours == pytest.approx(np.stack(extracted), abs=1e-4)
+    with GradCAM(baseline, [baseline.backbone.bn2]) as peer:
+        assert ours == pytest.approx(peer(x, [lambda y: y.sum()] * 4), abs=1e-4)
 
 
-def test_gradcam_loss_adds_no_parameter_and_sal_loss_one_convolution(baseline):
-    def count(model):
-        return sum(p.numel() for p in model.parameters())
-
-    started = {
-        name: KINDS[kind]("efficientnet_lite0", "imagenet", seed=0)
-        for name, (kind, _) in dual_task.VARIANTS.items()
-    }
-    assert count(started["Baseline-GradCAM-Loss"]) == count(started["Baseline"])
-    assert count(started["Baseline-Sal-Loss"]) == count(started["Baseline"]) + 1280 + 1
-    for name, value in started["Baseline"].state_dict().items():
-        assert torch.equal(value, started["Baseline-Sal-Loss"].state_dict()[name]), name
+def test_gradcam_loss_adds_no_parameter_and_sal_loss_one_convolution():
+    plain, sal, gradcam = (
+        KINDS[kind]("efficientnet_lite0", "imagenet", seed=0).state_dict()
+        for kind, _ in dual_task.VARIANTS.values()
+    )
+    assert gradcam.keys() == plain.keys()
+    assert sal.keys() - plain.keys() == {"decoder.weight", "decoder.bias"}
+    assert sal["decoder.weight"].numel() == 1280
+    assert all(torch.equal(value, sal[name]) for name, value in plain.items())
 
 
-def test_the_saliency_loss_moves_the_backbone_and_never_the_head(baseline):
+def test_the_saliency_loss_moves_the_backbone_and_never_the_head():
     model = Baseline("efficientnet_lite0", "imagenet", hidden=16)
     predicted = model.saliency(model.features(model.normalize(IMAGES[:4])))
     saliency_loss(predicted, torch.from_numpy(MAPS[:4, ::2, ::2].copy()), "kld").backward()
@@ -160,27 +138,20 @@ def test_the_map_is_a_relu_that_can_be_revived(baseline, feature_map):
 
 
 @pytest.mark.parametrize("kind", ["kld", "bce", "cc"])
-def test_a_better_map_has_a_smaller_loss(kind):
+def test_a_better_map_has_a_smaller_loss_and_a_map_of_zeros_a_finite_one(kind):
     target = torch.from_numpy(MAPS)
     worse = target.roll(2, dims=2)
-    best, bad = saliency_loss(target, target, kind), saliency_loss(worse, target, kind)
-    middle = saliency_loss((target + worse) / 2, target, kind)
+    tried = (target, (target + worse) / 2, worse)
+    best, middle, bad = (saliency_loss(one, target, kind) for one in tried)
     assert best < middle < bad
     if kind != "bce":  # which is the targets' entropy at best
         assert best.item() == pytest.approx(0, abs=1e-5)
     if kind == "cc":
         assert saliency_loss(7 * worse, target, kind).item() == pytest.approx(bad.item(), abs=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["kld", "bce", "cc"])
-def test_a_map_of_zeros_has_a_finite_loss_and_gradient(kind):
     predicted = torch.zeros(2, 6, 6, requires_grad=True)
     loss = saliency_loss(predicted, torch.from_numpy(MAPS[:2]), kind)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(predicted.grad).all()
-
-
-def test_an_unknown_saliency_loss_is_refused_by_name():
     with pytest.raises(ValueError, match="'kld', 'bce' or 'cc', not 'mse'"):
         saliency_loss(torch.ones(1, 2, 2), torch.ones(1, 2, 2), "mse")
 
@@ -193,42 +164,27 @@ def test_image_and_map_are_cropped_and_mirrored_together():
     shown = (np.kron(maps, np.ones((16, 16))) * 255).round().astype(np.uint8)
     images = np.repeat(shown[..., None], 3, axis=3)
     batches = list(training._batches(images, torch.zeros(8), maps, RECIPE, epoch=0))
-    starts = set()
     for pixels, _, found in batches:
         assert pixels.shape == (4, 64, 64, 3) and found.shape == (4, 4, 4)
-        means = (
-            pixels[..., 0].float().unflatten(1, (4, 16)).unflatten(3, (4, 16)).mean((2, 4)) / 255
-        )
+        means = nn.functional.avg_pool2d(pixels[..., 0].float() / 255, 16)
         assert torch.allclose(means, found, atol=1 / 255)
-        starts |= {tuple(m.flatten().tolist()) for m in found}
-    assert len(starts) == 8
+    assert len({m.numpy().tobytes() for _, _, found in batches for m in found}) == 8
 
 
-def test_both_losses_fall_for_both_networks(tmp_path):
-    for kind in (Baseline, SalLoss):
-        start = kind("efficientnet_lite0", "imagenet", hidden=16)
-        recipe = replace(RECIPE, epochs=6)
-        model, log = train(start, IMAGES, SCORES, recipe, tmp_path / kind.kind, maps=MAPS)
-        assert log[-1]["iqa_loss"] < log[0]["iqa_loss"]
-        assert log[-1]["saliency_loss"] < log[0]["saliency_loss"], kind
-        assert type(model) is kind
-        kept = pd.read_csv(tmp_path / kind.kind / "log.csv")
-        assert list(kept.epoch) == [1, 2, 3, 4, 5, 6]
-
-
-@pytest.mark.parametrize("kind", [Baseline, SalLoss])
-def test_killed_in_the_second_epoch_and_run_again_the_weights_are_the_same(tmp_path, kind):
-    class Killed(BaseException):
-        pass
-
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_both_losses_fall_and_a_run_killed_in_between_ends_with_the_same_weights(tmp_path, kind):
     def kill(log):
         if len(log) == 1:
-            raise Killed
+            raise KeyboardInterrupt
 
     start = kind("efficientnet_lite0", "imagenet", hidden=16)
     whole, log = train(start, IMAGES, SCORES, RECIPE, tmp_path / "whole", maps=MAPS)
-    with pytest.raises(Killed):
+    assert type(whole) is kind
+    for loss in ("iqa_loss", "saliency_loss"):
+        assert log[-1][loss] < log[0][loss], loss
+    with pytest.raises(KeyboardInterrupt):
         train(start, IMAGES, SCORES, RECIPE, tmp_path / "cut", maps=MAPS, watch=kill)
+    assert list(pd.read_csv(tmp_path / "cut" / "log.csv").epoch) == [1]
     again, log_again = train(start, IMAGES, SCORES, RECIPE, tmp_path / "cut", maps=MAPS)
     pairs = zip(whole.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs) and log == log_again
@@ -242,6 +198,8 @@ def test_killed_in_the_second_epoch_and_run_again_the_weights_are_the_same(tmp_p
         ({"maps": -MAPS}, "finite and non-negative"),
         ({"maps": np.where(np.eye(6) > 0, np.nan, MAPS)}, "finite and non-negative"),
         ({"targets": np.full(12, np.nan)}, "12 images need as many finite targets"),
+        ({"targets": SCORES[:5]}, "12 images need as many finite targets"),
+        ({"targets": np.ones(12)}, "not all equal"),
         ({"recipe": replace(RECIPE, crop_size=80)}, "multiple of 16 and crop_size of 32"),
     ],
 )
@@ -266,19 +224,10 @@ def test_every_image_with_fixations_is_judged_once_and_a_fifth_of_photographs_a_
 
 def test_a_photograph_in_both_sets_is_held_out_of_both_at_once():
     quality, gaze = data.load("sample-quality"), data.load("sample-saliency")
-    for repeat in range(4):
-        s = dual_task.split(quality, gaze, repeat, 4, seed=0)
-        learned = {quality.contents[i] for i in s.train}
-        aside = {quality.contents[i] for i in s.test}
+    for s in (dual_task.split(quality, gaze, r, 4, seed=0) for r in range(4)):
+        learned, aside = ({quality.contents[i] for i in part} for part in (s.train, s.test))
         assert aside == {gaze.names[i] for i in s.gaze_test} and not learned & aside
         assert len(s.train) + len(s.test) == len(quality)
-
-
-def test_a_part_shows_what_the_whole_shows():
-    quality = data.load("sample-quality")
-    part = data.Part(quality, [3, 50])
-    assert part.contents == [quality.contents[3], quality.contents[50]]
-    assert set(quality.contents) == set(data.load("sample-saliency").names)
 
 
 def test_proxies_of_a_repeat_come_from_its_own_read_out(empty_cache, monkeypatch):
@@ -303,23 +252,18 @@ def test_observed_maps_sum_to_one_and_follow_the_contents():
         dual_task.proxies("msi-net", quality, 96, Spots(4), 2, 0)
 
 
-def test_a_trained_network_is_found_again_and_its_log_shown(experiment, monkeypatch):
-    chosen = dual_task.split(experiment.quality, experiment.gaze, 0, 2, 0).train
-    path = dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen)
-    assert not path.with_name("last.pt").exists()
-    monkeypatch.setattr(dual_task, "train", lambda *_: pytest.fail("trained again"))
-    seen = []
-    assert dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen, seen.append) == path
-    assert [row["epoch"] for row in seen[0]] == [1, 2, 3]
-
-
-def test_scores_of_a_trained_network_are_memoised(experiment, monkeypatch):
+def test_a_trained_network_and_its_scores_are_found_again(experiment, monkeypatch):
     chosen = dual_task.split(experiment.quality, experiment.gaze, 0, 2, 0)
-    path = dual_task.fit(experiment, "Baseline", 0, chosen.train)
+    path = dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen.train)
+    assert not path.with_name("last.pt").exists()
     scores = dual_task.judged(experiment, path, chosen.test)
     expected = training.predict(load_baseline(path), experiment.images[chosen.test])
     assert np.array_equal(scores, expected)
-    monkeypatch.setattr(dual_task, "predict", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(training, "train", None)
+    monkeypatch.setattr(training, "predict", None)
+    seen = []
+    assert dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen.train, seen.append) == path
+    assert [row["epoch"] for row in seen[0]] == [1, 2, 3]
     assert np.array_equal(dual_task.judged(experiment, path, chosen.test), scores)
 
 
@@ -327,35 +271,13 @@ def test_each_repeat_answers_for_its_own_images(experiment):
     networks = [Baseline("efficientnet_lite0", "random", hidden=4, seed=s) for s in range(2)]
     source = dual_task.second_output("x", networks, experiment, 96)
     fold = folds_of(10, 2, 0)
-    for index in (0, 1, 2, 3):
-        record = experiment.gaze[index]
-        network = networks[fold[index]]
-        with torch.inference_mode():
-            _, expected = network.both(network.normalize(record.image[None]))
-        assert source.compute([record]) == pytest.approx(expected.numpy())
-
-
-# --- the model that ships -------------------------------------------------------------------
-
-
-def test_a_sal_loss_network_is_saved_and_read_back(tmp_path):
-    model = SalLoss("efficientnet_lite0", "random", hidden=8)
-    save(model, tmp_path / "m.safetensors", name="m")
-    back = load_baseline(tmp_path / "m.safetensors")
-    assert type(back) is SalLoss
-    A = torch.rand(1, 1280, 2, 2)
-    assert torch.allclose(back.saliency(A), model.saliency(A), atol=1e-3)
+    for record, network in zip(experiment.gaze, [networks[f] for f in fold], strict=True):
+        _, expected = network.both(network.normalize(record.image[None]))
+        assert source.compute([record]) == pytest.approx(expected.detach().numpy())
 
 
 def test_the_shipped_dual_task_model_agrees_with_the_observers_it_never_saw():
-    network = models.load("dual-task")
-    found = []
-    for record in data.load("sample-saliency"):
-        score, density = network.predict(record.image)
-        assert 0 < score < 1.2
-        found.append(cc(density, record.density))
-    assert np.mean(found) > 0.3
-
-
-def test_two_map_cells_make_one_of_the_networks():
-    assert MAP_STRIDE * 2 == 32, "the network's stride: avg_pool2d(target, 2) relies on it"
+    network, gaze = models.load("dual-task"), data.load("sample-saliency")
+    scores, densities = zip(*(network.predict(r.image) for r in gaze), strict=True)
+    assert min(scores) > 0 and max(scores) < 1.2
+    assert np.mean([cc(m, r.density) for m, r in zip(densities, gaze, strict=True)]) > 0.3

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lib.maps import fixation_density
+from lib.metrics import cc
 from lib.models import saliency
 from lib.models.saliency import ReadOut, SaliencyPredictor
 from lib.records import Dataset, Record, folds_of
@@ -65,20 +66,16 @@ def test_cross_validation_finds_the_square_in_pictures_it_never_saw(empty_cache,
     monkeypatch.setattr(saliency, "LONG_SIDE", 96)
     dataset = RightOrLeft()
     held_out = saliency.cross_validate(dataset, folds=2)
-    fitted = saliency.fit_readout
-    monkeypatch.setattr(saliency, "fit_readout", None)
-    assert np.array_equal(saliency.cross_validate(dataset, folds=2), held_out), "memoised"
-    monkeypatch.setattr(saliency, "fit_readout", fitted)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(saliency, "train_on", None)
+        assert np.array_equal(saliency.cross_validate(dataset, folds=2), held_out), "memoised"
     next(empty_cache.glob("cross-validated/*/all*.npy")).unlink()
     next(empty_cache.glob("fold-readouts/*/fold_1*.npy")).unlink()
     again = saliency.cross_validate(dataset, folds=2)
     assert np.array_equal(held_out, again), "same seed, same densities; the lost fold alone"
-    prior = np.mean(held_out, axis=0)
-    gain = []
-    for index, density in enumerate(held_out):
-        truth = saliency.resize_map(dataset[index].density, density.shape)
-        gain.append(np.corrcoef(density.ravel(), truth.ravel())[0, 1])
-        gain[-1] -= np.corrcoef(prior.ravel(), truth.ravel())[0, 1]
+    truth = [saliency.resize_map(dataset[i].density, held_out[i].shape) for i in range(16)]
+    prior = held_out.mean(axis=0)
+    gain = [cc(m, t) - cc(prior, t) for m, t in zip(held_out, truth, strict=True)]
     assert np.mean(gain) > 0.1
 
 

@@ -57,17 +57,15 @@ def write_keras(path, layers, whole=True):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_names_and_shapes_are_those_of_the_official_checkpoint(variant, tmp_path):
-    path = write_keras(tmp_path / "keras.h5", official(variant))
+def test_the_network_is_keras_under_its_names_and_scores_as_a_metric(
+    variant, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
+    path = tmp_path / f"sgdnet-{variant}.h5"
+    write_keras(path, official(variant), whole=variant == "output")
     ours = {k: v.shape for k, v in SGDNet(variant).state_dict().items() if "tracked" not in k}
     assert {k: v.shape for k, v in read_keras(path).items()} == ours
     assert len(ours) == {"none": 329, "output": 330}[variant]
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_network_is_keras_and_scores_as_a_metric(variant, tmp_path, monkeypatch):
-    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
-    write_keras(tmp_path / f"sgdnet-{variant}.h5", official(variant), whole=variant == "output")
     iqa.metric.cache_clear()
     metric = iqa.metric(f"SGDNet-{variant.title()}")
     assert metric(pattern()[None])[0] == pytest.approx(GOLDEN[variant], rel=1e-4)

