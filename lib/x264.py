@@ -27,6 +27,7 @@ OPTIONS = {"preset": "medium", "x264-params": "keyint=1:scenecut=0:qcomp=1:iprat
 # swscale's defaults lose 2.7 dB on the way to 4:2:0 and back, and darken the picture by one level.
 EXACT = ("BICUBIC", "ACCURATE_RND", "BITEXACT", "FULL_CHR_H_INP", "FULL_CHR_H_INT")
 SCALING = sum(Interpolation[name].value for name in EXACT)
+TOLERANCE = 0.02  # how far from the target, relative, is near enough
 MOST_ENCODES, CLOSEST = 12, 1 / 64  # encodes nearer in QP than this are not told apart
 
 
@@ -43,16 +44,14 @@ class Encode:
     reason: str  # why the target was missed; empty where it was met
 
 
-def encode(
-    image: np.ndarray, bpp: float, grid: np.ndarray | float = 0.0, tolerance: float = 0.02
-) -> Encode:
+def encode(image: np.ndarray, bpp: float, grid: np.ndarray | float = 0.0) -> Encode:
     """Code a picture (HxWx3 uint8, or what `lib.images.as_rgb` takes) in `bpp` bits per pixel.
 
-    `grid` holds a QP offset for each macroblock (`lib.codec.Offsets`); `tolerance` is relative.
-    Where no QP meets the target, the nearest picture comes back, with the reason.
+    `grid` holds a QP offset for each macroblock (`lib.codec.Offsets`). Where no QP meets the target
+    to within `TOLERANCE`, the nearest picture comes back, with the reason.
     """
-    if not (bpp > 0 and tolerance > 0):
-        raise ValueError(f"bpp and tolerance must be positive, not {bpp} and {tolerance}")
+    if not bpp > 0:
+        raise ValueError(f"bpp must be positive, not {bpp}")
     image = as_rgb(image)
     frame, rate, tried = to_frame(image), 8 / (image.shape[0] * image.shape[1]), {}
     aq = aq_offsets(planes(frame))
@@ -61,15 +60,14 @@ def encode(
         tried[qp] = code(frame, qp, grid)
         return float(np.log(rate * len(tried[qp]) / bpp))
 
-    # From `limit` on every macroblock is at 51.
-    limit = COARSEST + max(0.0, float(np.ceil(-(aq + grid).min())))
-    qp, reason = _search(error, limit, tolerance)
+    limit = COARSEST + max(0.0, float(np.ceil(-(aq + grid).min())))  # every macroblock at 51
+    qp, reason = _search(error, limit)
     reached, decoded = rate * len(tried[qp]), decode(tried[qp], image.shape[:2])
     reason = f"{reason}: {reached:.4f} bpp" if reason else ""
     return Encode(decoded, tried[qp], reached, qp, len(tried), qp_map(qp, aq, grid), reason)
 
 
-def _search(error: Callable[[float], float], limit: float, tolerance: float) -> tuple[float, str]:
+def _search(error: Callable[[float], float], limit: float) -> tuple[float, str]:
     """Find the QP where error(QP) = ln(bpp / target) is near 0: a secant, kept in a bracket.
 
     ln(bpp) falls over QP, by some ln(b). Returns the nearest QP tried, and why it is not near.
@@ -78,7 +76,7 @@ def _search(error: Callable[[float], float], limit: float, tolerance: float) -> 
     finer, coarser, qp, slope, reason = FINEST, limit, 44.0, -np.log(BASE), ""
     while not reason:
         tried[qp] = error(qp)
-        if abs(np.expm1(tried[qp])) <= tolerance:
+        if abs(np.expm1(tried[qp])) <= TOLERANCE:
             break
         finer, coarser = (qp, coarser) if tried[qp] > 0 else (finer, qp)
         bracketed = finer in tried and coarser in tried

@@ -125,7 +125,7 @@ def test_the_search_ends_on_any_curve_and_returns_its_nearest(bpp_of):
         seen[qp] = float(np.log(bpp_of(qp) / 0.1))
         return seen[qp]
 
-    qp, reason = _search(error, 60.0, 0.02)
+    qp, reason = _search(error, 60.0)
     assert len(seen) <= MOST_ENCODES
     assert abs(seen[qp]) == min(abs(e) for e in seen.values())
     assert bool(reason) == (abs(np.expm1(seen[qp])) > 0.02)

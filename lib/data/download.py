@@ -1,10 +1,9 @@
 """Fetch the public data sets: what is here, what is missing, and how it gets here.
 
 A data set is one zip archive and a manifest of the files that must come out of it (``sha256sum``'s
-format; "-" where a hash is not known). pooch downloads with retries and a bar into a scratch file;
-the archive is unpacked into a scratch folder, every file is checked, and the folder gets its name
-in one step: nothing half-written is ever seen under it. Downloads don't resume: GitHub sends these
-archives in chunks, without length or ranges, so no client can.
+format; "-" where a hash is not known). It is unpacked into a scratch folder, every file is checked,
+and the folder gets its name in one step: nothing half-written is ever seen under it. Downloads
+don't resume: GitHub sends these archives in chunks, without length or ranges, so no client can.
 """
 
 import hashlib
@@ -95,12 +94,6 @@ class Source:
 
     def _unpack(self, archive: Path, folder: Path) -> None:
         """Extract the wanted files; `ZipFile` itself drops drives, links and steps upwards."""
-        if not zipfile.is_zipfile(archive):
-            start = archive.read_bytes()[:40]
-            raise DownloadError(
-                f"{self.url} is not a zip archive (it starts with {start!r}: a web page, or cut "
-                "short); open the address in a browser, or run the command again"
-            )
         with zipfile.ZipFile(archive) as zipped:
             wanted = []
             for member in zipped.infolist():

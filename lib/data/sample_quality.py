@@ -36,6 +36,11 @@ STRENGTHS = {
 KINDS = tuple(STRENGTHS)
 LEVELS = 4
 METRICS = ("fsim", "vif", "gmsd")  # pyiqa's, of those that need no weights
+# Name of each picture -> its photograph, distortion (None: pristine) and level.
+MADE = {f"pristine {name}": (name, None, 0) for name in PHOTOGRAPHS}
+MADE |= {
+    f"{k} {v} {name}": (name, k, v) for name, k, v in product(PHOTOGRAPHS, KINDS, range(LEVELS))
+}
 
 
 def distort(image: np.ndarray, kind: str, level: int, seed: int = 0) -> np.ndarray:
@@ -100,10 +105,7 @@ class SampleQuality(Dataset):
     kind = f"pseudo-MOS: mean rank of {', '.join(m.upper() for m in METRICS)}"
 
     def __init__(self) -> None:
-        every = product(PHOTOGRAPHS, KINDS, range(LEVELS))
-        self._made = {f"pristine {name}": (name, None, 0) for name in PHOTOGRAPHS}
-        self._made |= {f"{kind} {level} {name}": (name, kind, level) for name, kind, level in every}
-        self.names = list(self._made)
+        self.names = list(MADE)
         self.scores = pd.read_csv(PSEUDO_MOS, index_col="name").pseudo_mos
         if list(self.scores.index) != self.names:
             raise ValueError(f"{PSEUDO_MOS} is out of date; remake it: python -m tests.pseudo_mos")
@@ -111,12 +113,12 @@ class SampleQuality(Dataset):
 
     @property
     def contents(self) -> list[str]:  # noqa: D102 (see Dataset)
-        return [photograph for photograph, _, _ in self._made.values()]
+        return [photograph for photograph, _, _ in MADE.values()]
 
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
-        image = distorted(*self._made[name])
-        return Record(name, image, mos=float(self.scores[name]), mos_range=(0.0, 1.0))
+        image, mos = distorted(*MADE[name]), float(self.scores[name])
+        return Record(name, image, mos=mos, mos_range=(0.0, 1.0))
 
 
 def distorted(name: str, kind: str | None, level: int) -> np.ndarray:
