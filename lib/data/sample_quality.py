@@ -38,9 +38,7 @@ LEVELS = 4
 METRICS = ("fsim", "vif", "gmsd")  # pyiqa's, of those that need no weights
 # Name of each picture -> its photograph, distortion (None: pristine) and level.
 MADE = {f"pristine {name}": (name, None, 0) for name in PHOTOGRAPHS}
-MADE |= {
-    f"{k} {v} {name}": (name, k, v) for name, k, v in product(PHOTOGRAPHS, KINDS, range(LEVELS))
-}
+MADE |= {f"{k} {v} {n}": (n, k, v) for n, k, v in product(PHOTOGRAPHS, KINDS, range(LEVELS))}
 
 
 def distort(image: np.ndarray, kind: str, level: int, seed: int = 0) -> np.ndarray:
