@@ -102,15 +102,10 @@ def count_votes(votes: pd.DataFrame, stimuli: Sequence[str] = TEST_CASES) -> pd.
 def fit_scores(counts: pd.DataFrame, alpha: float = 0.0) -> pd.DataFrame:
     """Fit Bradley and Terry's utilities to counts of votes by maximum likelihood (choix).
 
-    Finite scores fit best if and only if a chain of wins leads from every stimulus to every other
-    one (L. Ford, 1957). Where none does, `alpha` made-up votes for each stimulus over each other
-    one are added; with 0 that is a ValueError. `counts` are from `count_votes`.
-
-    Returns
-    -------
-    DataFrame
-        By stimulus: subjective_score (0 for the worst), standard_error, low, high (95 %). Errors
-        are those of the difference from the worst, which is taken as given.
+    Returns a row a stimulus: subjective_score (0 for the worst), standard_error, low, high (95 %),
+    which are of the difference from the worst, taken as given. Finite scores fit best if and only
+    if a chain of wins leads from every stimulus to every other one (L. Ford, 1957). Where none
+    does, `alpha` made-up votes for each over each other are added; with 0 it is a ValueError.
     """
     wins, n = counts.to_numpy(np.float64), len(counts)
     chains, chain = connected_components(wins > 0, connection="strong")

@@ -12,7 +12,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
@@ -35,7 +34,7 @@ STRENGTHS = {
 }
 KINDS = tuple(STRENGTHS)
 LEVELS = 4
-METRICS = ("fsim", "vif", "gmsd")  # pyiqa's, of those that need no weights
+METRICS = ("FSIM", "VIF", "GMSD")  # of those that need no weights
 # Name of each picture -> its photograph, distortion (None: pristine) and level.
 MADE = {f"pristine {name}": (name, None, 0) for name in PHOTOGRAPHS}
 MADE |= {f"{k} {v} {n}": (n, k, v) for n, k, v in product(PHOTOGRAPHS, KINDS, range(LEVELS))}
@@ -75,20 +74,11 @@ def _through_h264(image: np.ndarray, qp: int) -> np.ndarray:
     return decoded[0].to_ndarray(format="rgb24")[:height, :width]
 
 
-@torch.inference_mode()
 def full_reference_scores(reference: np.ndarray, distorted: np.ndarray) -> np.ndarray:
     """Judge versions NxHxWx3 of one picture by `METRICS`: NxM float64, higher is better."""
-    import pyiqa  # takes seconds to import, and only this function needs it
+    from lib import iqa  # takes seconds to import, and only this function needs it
 
-    pictures, pristine = (
-        torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
-        for images in (distorted, reference[None])
-    )
-    columns = []
-    for metric in (pyiqa.create_metric(name, device="cpu") for name in METRICS):
-        scores = metric(pictures, pristine.expand_as(pictures)).flatten().double().numpy()
-        columns.append(-scores if metric.lower_better else scores)
-    return np.stack(columns, axis=1)
+    return np.stack([m.sign * m(distorted, reference) for m in map(iqa.metric, METRICS)], axis=1)
 
 
 def mean_rank(scores: np.ndarray) -> np.ndarray:
@@ -100,7 +90,7 @@ class SampleQuality(Dataset):
     """The photographs, pristine and under every distortion and level, with their pseudo-MOS."""
 
     name = "sample"
-    kind = f"pseudo-MOS: mean rank of {', '.join(m.upper() for m in METRICS)}"
+    kind = f"pseudo-MOS: mean rank of {', '.join(METRICS)}"
 
     def __init__(self) -> None:
         self.names = list(MADE)

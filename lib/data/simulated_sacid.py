@@ -157,7 +157,6 @@ def _save(pixels: np.ndarray, path: Path, **options: object) -> None:
         write_atomically(path, lambda p: Image.fromarray(pixels).save(p, **options))
 
 
-def _link(source: str, target: str) -> None:
-    """Give a file a second name: studies share their pictures."""
+def _link(source: str, target: str) -> None:  # studies share their pictures
     if not Path(target).exists():
         os.link(source, target)
