@@ -59,28 +59,21 @@ def blocks(plane: np.ndarray, side: int = MACROBLOCK) -> np.ndarray:
     return plane.reshape(rows, side, columns, side).swapaxes(1, 2)
 
 
-def macroblock_map(saliency_map: np.ndarray, equalize: bool = True) -> np.ndarray:
-    """Average a map over macroblocks: rows x columns, float64.
+def macroblock_map(saliency_map: np.ndarray) -> np.ndarray:
+    """Rank macroblocks by their mean of a map: rows x columns, 1/n to 1, equal ones share a rank.
 
-    The formula is linear in saliency: a map with peaks would spend the bits on a few macroblocks at
-    QP 10. So each gets its rank in the picture (1/n to 1, equal ones the mean of theirs); with
-    `equalize=False` its mean, scaled to a peak of 1.
+    The formula is linear in saliency: with the means, peaks would get all the bits, at QP 10.
     """
     saliency_map = check_map(saliency_map, "saliency_map").astype(np.float64)
     saliency = blocks(saliency_map).mean(axis=(2, 3))
-    saliency = saliency / (saliency.max() or 1.0)
-    if not equalize:
-        return saliency
     # 4096 levels: a map of 8 bits, averaged, has no finer ones that mean anything, and rounding
     # errors must not make ranks.
-    return rankdata(np.rint(saliency * 4095)).reshape(saliency.shape) / saliency.size
+    levels = np.rint(saliency / (saliency.max() or 1.0) * 4095)
+    return rankdata(levels).reshape(saliency.shape) / saliency.size
 
 
 def aq_offsets(planes: Sequence[np.ndarray]) -> np.ndarray:
-    """Return what x264's AQ (mode 1) adds to the QP of each macroblock: less where it is flat.
-
-    `planes` are Y', Cb and Cr (4:2:0), see `lib.x264.planes`.
-    """
+    """Return what x264's AQ (mode 1) adds to the QP of each macroblock of `lib.x264.planes`."""
     energy = 0.0
     for plane, side in zip(planes, (16, 8, 8), strict=True):
         cut = blocks(plane.astype(np.float64), side)

@@ -56,7 +56,7 @@ class Metric(Entry):
     """A metric ready to score."""
 
     name: str
-    score: Callable[[np.ndarray, Maybe, Maybe], torch.Tensor]
+    score: Callable[..., torch.Tensor]  # of images, reference, saliency
     sign: int  # 1 where higher is better, else -1
     key: str  # digest of everything that decides the scores; for caches
     network: Baseline | None = None  # ours, of which a GradCAM can be had
@@ -71,9 +71,9 @@ class Metric(Entry):
         good = images.ndim == 4 and images.shape[-1] == 3 and images.dtype == np.uint8
         require(good, f"images must be BxHxWx3 uint8, not {images.shape} {images.dtype}")
         shape = images.shape[1:]
-        good = not self.reads_reference or getattr(reference, "shape", None) == shape
+        good = not self.reads_reference or np.shape(reference) == shape
         require(good, f"{self.name} needs the reference, {shape} as the images")
-        good = not self.reads_saliency or getattr(saliency, "shape", None) == shape[:2]
+        good = not self.reads_saliency or np.shape(saliency) == shape[:2]
         require(good, f"{self.name} needs the saliency map, {shape[:2]} as the images")
         scores = self.score(images, reference, saliency)
         return scores.double().cpu().numpy().reshape(len(images))
@@ -92,9 +92,9 @@ def metric(name: str) -> Metric:
         known = f"{', '.join(REGISTRY)}; our networks; and pyiqa.list_models('NR')"
         require(name in pyiqa.list_models("NR"), f"no metric {name!r}; there are {known}")
         entry = Entry(BEYOND, partial(_pyiqa, name))
-    score, sign, digest, *network = entry.open()
-    opened = {"score": score, "sign": sign, "key": fingerprint([name, version("pyiqa"), digest])}
-    return Metric(**vars(entry), **opened, name=name, network=network[0] if network else None)
+    opened = dict(zip(("score", "sign", "key", "network"), entry.open(), strict=False))
+    opened["key"] = fingerprint([name, version("pyiqa"), opened["key"]])
+    return Metric(**vars(entry), **opened, name=name)
 
 
 def available(names: Iterable[str]) -> tuple[list[Metric], dict[str, str]]:
@@ -126,15 +126,13 @@ def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> pd.D
     files = [sacid.root / kind / f"{sequence}.png" for kind in ("reference", "saliency")]
     files += [sacid.root / "compressed" / f"{sacid.names[row]}.jpg" for row in rows.index]
     item = f"{sequence} {fingerprint(path.read_bytes() for path in files)}"
-    inputs, blocks = None, []
+    extras, blocks = (sacid.reference(sequence), sacid.saliency_map(sequence)), []
     for one in map(metric, names):
         store = Store("iqa-scores", 2, metric=one.name, key=one.key)
         values, reasons = store.get(item), [""] * len(rows)
         if values is None:
-            if inputs is None:  # decoded once for all metrics, or never if all are known
-                extras = sacid.reference(sequence), sacid.saliency_map(sequence)
-                inputs = [(sacid[row].image[None], *extras) for row in rows.index]
-            values, reasons = zip(*(_try(one, *each) for each in inputs), strict=True)
+            tried = [_try(one, sacid[row].image[None], *extras) for row in rows.index]
+            values, reasons = zip(*tried, strict=True)
             if not any(reasons):
                 store.put(item, np.array(values))
         blocks.append(rows.assign(metric=one.name, value=values, reason=reasons))
@@ -151,8 +149,8 @@ def _try(one: Metric, *inputs: np.ndarray) -> tuple[float, str]:
 
 def pixels(images: np.ndarray) -> torch.Tensor:
     """Turn BxHxWx3 uint8 into what pyiqa's metrics take: Bx3xHxW float32 in [0, 1]."""
-    channels_first = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    return channels_first.to(best_device()).float() / 255
+    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return torch.from_numpy(channels_first).to(best_device()).float() / 255
 
 
 def weighted_mean(maps: torch.Tensor, saliency: np.ndarray) -> torch.Tensor:
@@ -196,9 +194,9 @@ def _pyiqa(name: str) -> tuple:
         ) from error
 
     def score(images: np.ndarray, reference: Maybe, _: Maybe) -> torch.Tensor:
-        if network.metric_mode == "NR":
-            return network(pixels(images))
-        return network(pixels(images), pixels(np.broadcast_to(reference, images.shape)))
+        full = network.metric_mode == "FR"
+        extra = [pixels(np.broadcast_to(reference, images.shape))] if full else []
+        return network(pixels(images), *extra)
 
     parts = [network.net, *getattr(network.net, "clip_model", [])]  # CLIP-IQA hides CLIP in a list
     return score, -1 if network.lower_better else 1, fingerprint(map(weights_fingerprint, parts))
@@ -222,9 +220,7 @@ NSS, FR, NR, BEYOND = "NSS based", "FR", "NR", "beyond the paper"
 REGISTRY: dict[str, Entry] = {
     "MS-SSIM": Entry(NSS, partial(_pyiqa, "ms_ssim"), True),
     "BRISQUE": Entry(NSS, _brisque, weights="shipped"),
-    "PSNR": Entry(NSS, partial(_pyiqa, "psnr"), True),
-    "SSIM": Entry(NSS, partial(_pyiqa, "ssim"), True),
-    "VIF": Entry(NSS, partial(_pyiqa, "vif"), True),
+    **{n: Entry(NSS, partial(_pyiqa, n.lower()), True) for n in ("PSNR", "SSIM", "VIF")},
     "EW-SSIM": Entry(NSS, lambda: (ew_ssim, 1, ""), True, True),
     "EW-PSNR": Entry(NSS, lambda: (ew_psnr, 1, ""), True, True),
     "AHIQ": Entry(FR, partial(_pyiqa, "ahiq"), True, weights="download, ~560 MB"),

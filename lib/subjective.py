@@ -2,9 +2,8 @@
 
 People see two stimuli of a sequence side by side and choose one. Bradley and Terry (Biometrika,
 1952) give each stimulus i a utility u_i, with P(i over j) = s(u_i - u_j), s(d) = 1 / (1 + e^-d).
-With w_ij votes for i over j, the log-likelihood sum_ij w_ij log s(u_i - u_j) is concave, and the
-counts w are all that it needs of the votes. Only differences count: scores are anchored at 0 for
-the worst stimulus of each sequence, as SACID's are, and don't compare across sequences.
+With w_ij votes for i over j, the log-likelihood sum_ij w_ij log s(u_i - u_j) is concave. Scores are
+anchored at 0 for the worst stimulus of each sequence, as SACID's are: they don't compare across.
 """
 
 from collections.abc import Sequence
@@ -33,13 +32,9 @@ def design_study(
 
     Each pair is shown `votes_per_pair` times, either way round equally often. Assessors get equally
     many questions, to within one, in random order, never one pair of a sequence twice, and as many
-    `questions` with an obvious answer: `REFERENCE` against the first stimulus.
-
-    Returns
-    -------
-    DataFrame
-        A row a question: assessor (int), sequence, left, right, and verification: the obviously
-        better side, missing in ordinary questions.
+    `questions` with an obvious answer: `REFERENCE` against the first stimulus. Returns a row a
+    question: assessor (int), sequence, left, right, and verification: the obviously better side,
+    missing in ordinary questions.
     """
     if not 1 <= votes_per_pair <= assessors:
         raise ValueError(f"votes_per_pair must be from 1 to {assessors}: nobody sees a pair twice")
@@ -73,16 +68,14 @@ def simulate_votes(
     """
     if not 0 <= inattentive <= 1:
         raise ValueError(f"inattentive is a share, 0 to 1, not {inattentive}")
-    rng, row = np.random.default_rng(seed), utilities.index.get_indexer(design.sequence)
-    columns = [utilities.columns.get_indexer(design[side]) for side in ("left", "right")]
-    if min(row.min(), *(column.min() for column in columns)) < 0:
-        raise ValueError("a sequence or stimulus of the design has no utility")
+    rng, sides = np.random.default_rng(seed), (design.left, design.right)
+    row = design.sequence.map(utilities.index.get_loc)  # KeyError for one without utilities
+    columns = (side.map(utilities.columns.get_loc) for side in sides)
     left, right = (utilities.to_numpy()[row, column] for column in columns)
     person, people = pd.factorize(design.assessor)
     coin = rng.permutation(len(people)) < round(inattentive * len(people))
     probability = np.where(coin[person], 0.5, expit(left - right))
-    choice = np.where(rng.random(len(design)) < probability, "left", "right")
-    return design.assign(choice=choice)
+    return design.assign(choice=np.where(rng.random(len(design)) < probability, "left", "right"))
 
 
 def keep_attentive(votes: pd.DataFrame) -> pd.DataFrame:
@@ -97,9 +90,10 @@ def keep_attentive(votes: pd.DataFrame) -> pd.DataFrame:
 def count_votes(votes: pd.DataFrame, stimuli: Sequence[str] = TEST_CASES) -> pd.DataFrame:
     """Count the ordinary votes on one sequence: stimuli x stimuli, the row over the column."""
     votes, stimuli = votes[votes.verification.isna()], pd.Index(stimuli)
-    left, right = (stimuli.get_indexer(votes[side]) for side in ("left", "right"))
-    if min(left.min(initial=0), right.min(initial=0)) < 0 or len(set(votes.sequence)) > 1:
-        raise ValueError("votes must be on one sequence, and on these stimuli alone")
+    if len(set(votes.sequence)) > 1:
+        raise ValueError(f"votes must be on one sequence, not on {sorted(set(votes.sequence))}")
+    sides = (votes.left, votes.right)
+    left, right = (side.map(stimuli.get_loc).to_numpy(int) for side in sides)
     wins, chosen = np.zeros((len(stimuli), len(stimuli)), int), votes.choice == "left"
     np.add.at(wins, (np.where(chosen, left, right), np.where(chosen, right, left)), 1)
     return pd.DataFrame(wins, stimuli, stimuli)
@@ -108,20 +102,10 @@ def count_votes(votes: pd.DataFrame, stimuli: Sequence[str] = TEST_CASES) -> pd.
 def fit_scores(counts: pd.DataFrame, alpha: float = 0.0) -> pd.DataFrame:
     """Fit Bradley and Terry's utilities to counts of votes by maximum likelihood (choix).
 
-    Parameters
-    ----------
-    counts : DataFrame (n, n)
-        Votes for the row over the column, from `count_votes`.
-    alpha : float
-        Made-up votes for each stimulus over each other one, used only where no finite scores fit
-        best: they do if and only if a chain of wins leads from every stimulus to every other one
-        (L. Ford, 1957). With 0 that is a ValueError.
-
-    Returns
-    -------
-    DataFrame
-        By stimulus: subjective_score (0 for the worst), standard_error, low, high (95 %). Errors
-        are those of the difference from the worst, which is taken as given.
+    Returns a row a stimulus: subjective_score (0 for the worst), standard_error, low, high (95 %),
+    which are of the difference from the worst, taken as given. Finite scores fit best if and only
+    if a chain of wins leads from every stimulus to every other one (L. Ford, 1957). Where none
+    does, `alpha` made-up votes for each over each other are added; with 0 it is a ValueError.
     """
     wins, n = counts.to_numpy(np.float64), len(counts)
     chains, chain = connected_components(wins > 0, connection="strong")

@@ -27,6 +27,7 @@ OPTIONS = {"preset": "medium", "x264-params": "keyint=1:scenecut=0:qcomp=1:iprat
 # swscale's defaults lose 2.7 dB on the way to 4:2:0 and back, and darken the picture by one level.
 EXACT = ("BICUBIC", "ACCURATE_RND", "BITEXACT", "FULL_CHR_H_INP", "FULL_CHR_H_INT")
 SCALING = sum(Interpolation[name].value for name in EXACT)
+TOLERANCE = 0.02  # how far from the target, relative, is near enough
 MOST_ENCODES, CLOSEST = 12, 1 / 64  # encodes nearer in QP than this are not told apart
 
 
@@ -43,23 +44,14 @@ class Encode:
     reason: str  # why the target was missed; empty where it was met
 
 
-def encode(
-    image: np.ndarray, bpp: float, grid: np.ndarray | float = 0.0, tolerance: float = 0.02
-) -> Encode:
-    """Code a picture so that it takes `bpp` bits per pixel.
+def encode(image: np.ndarray, bpp: float, grid: np.ndarray | float = 0.0) -> Encode:
+    """Code a picture (HxWx3 uint8, or what `lib.images.as_rgb` takes) in `bpp` bits per pixel.
 
-    Parameters
-    ----------
-    image : numpy.ndarray
-        HxWx3 uint8 RGB of any size, or whatever else `lib.images.as_rgb` takes.
-    bpp, tolerance : float
-        Target, and how far from it (relative) is near enough. Where no QP meets it, the nearest
-        picture comes back, with the reason.
-    grid : numpy.ndarray
-        QP offset of each macroblock (`lib.codec.Offsets.grid`).
+    `grid` holds a QP offset for each macroblock (`lib.codec.Offsets`). Where no QP meets the target
+    to within `TOLERANCE`, the nearest picture comes back, with the reason.
     """
-    if not (bpp > 0 and tolerance > 0):
-        raise ValueError(f"bpp and tolerance must be positive, not {bpp} and {tolerance}")
+    if not bpp > 0:
+        raise ValueError(f"bpp must be positive, not {bpp}")
     image = as_rgb(image)
     frame, rate, tried = to_frame(image), 8 / (image.shape[0] * image.shape[1]), {}
     aq = aq_offsets(planes(frame))
@@ -68,26 +60,23 @@ def encode(
         tried[qp] = code(frame, qp, grid)
         return float(np.log(rate * len(tried[qp]) / bpp))
 
-    # From `limit` on every macroblock is at 51.
-    limit = COARSEST + max(0.0, float(np.ceil(-(aq + grid).min())))
-    qp, reason = _search(error, limit, tolerance)
-    data, reached = tried[qp], rate * len(tried[qp])
+    limit = COARSEST + max(0.0, float(np.ceil(-(aq + grid).min())))  # every macroblock at 51
+    qp, reason = _search(error, limit)
+    reached, decoded = rate * len(tried[qp]), decode(tried[qp], image.shape[:2])
     reason = f"{reason}: {reached:.4f} bpp" if reason else ""
-    decoded = decode(data, image.shape[:2])
-    return Encode(decoded, data, reached, qp, len(tried), qp_map(qp, aq, grid), reason)
+    return Encode(decoded, tried[qp], reached, qp, len(tried), qp_map(qp, aq, grid), reason)
 
 
-def _search(error: Callable[[float], float], limit: float, tolerance: float) -> tuple[float, str]:
+def _search(error: Callable[[float], float], limit: float) -> tuple[float, str]:
     """Find the QP where error(QP) = ln(bpp / target) is near 0: a secant, kept in a bracket.
 
-    ln(bpp) is nearly straight over QP, with a slope near -ln(b). Returns the nearest QP tried, and
-    why it is not near enough.
+    ln(bpp) falls over QP, by some ln(b). Returns the nearest QP tried, and why it is not near.
     """
     tried: dict[float, float] = {}
     finer, coarser, qp, slope, reason = FINEST, limit, 44.0, -np.log(BASE), ""
     while not reason:
         tried[qp] = error(qp)
-        if abs(np.expm1(tried[qp])) <= tolerance:
+        if abs(np.expm1(tried[qp])) <= TOLERANCE:
             break
         finer, coarser = (qp, coarser) if tried[qp] > 0 else (finer, qp)
         bracketed = finer in tried and coarser in tried
@@ -125,26 +114,18 @@ def code(frame: av.VideoFrame, qp: float, grid: np.ndarray | float = 0.0) -> byt
 
 def _with_offsets(frame: av.VideoFrame, grid: np.ndarray) -> av.VideoFrame:
     """Attach offsets to a frame as regions of interest, by a chain of FFmpeg's `addroi` filters."""
-    height, width, tick = frame.height, frame.width, Fraction(1, 25)
-    graph, shape = av.filter.Graph(), [-(-side // MACROBLOCK) for side in (height, width)]
-    source = last = graph.add_buffer(
-        width=width, height=height, format=frame.format, time_base=tick
-    )
+    graph, tick, side = av.filter.Graph(), Fraction(1, 25), MACROBLOCK
+    size = {"width": frame.width, "height": frame.height}
+    chain = [graph.add_buffer(**size, format=frame.format, time_base=tick)]
+    shape = -(-frame.height // side), -(-frame.width // side)
     for y, row in enumerate(np.broadcast_to(grid, shape)):
         for x, end in pairwise([0, *np.flatnonzero(np.diff(row)) + 1, len(row)]):
-            if row[x]:
-                left, top = MACROBLOCK * x, MACROBLOCK * y
-                box = left, top, min(MACROBLOCK * end, width) - left, min(MACROBLOCK, height - top)
-                # libx264 multiplies the offset by the range of QP, 51.
-                node = graph.add(
-                    "addroi", "{}:{}:{}:{}:{}/51000".format(*box, round(1000 * row[x]))
-                )
-                last.link_to(node)
-                last = node
-    last.link_to(sink := graph.add("buffersink"))
-    graph.configure()
-    source.push(frame)
-    return sink.pull()
+            if row[x]:  # libx264 multiplies the offset by the range of QP, 51
+                box = f"{side * x}:{side * y}:{side * (end - x)}:{side}"  # cut at the frame
+                chain.append(graph.add("addroi", f"{box}:{round(1000 * row[x])}/51000"))
+    graph.link_nodes(*chain, graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def decode(data: bytes, shape: tuple[int, int]) -> np.ndarray:

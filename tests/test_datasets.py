@@ -21,33 +21,30 @@ def biq(tmp_path):
     (tmp_path / "Images").mkdir()
     for name in ("ss01 (1).jpg", "ss02 (1014).JPG", "ss03 (2).jpg"):
         photograph(tmp_path / "Images" / name)
-    rows = "Image Name,MOS,,\nss03 (2).jpg,0.9,,\nss02 (1014).jpg,0.25,,\nss01 (7).jpg,0.5,,\n"
+    rows = "Image Name,MOS,,\nss03 (2).jpg,0.9,,\nss02 (1014).jpg,0.25,,\n"
     (tmp_path / "Train (Images and MOS).csv").write_text(rows)
     (tmp_path / "Test (Images and MOS).csv").write_text("Image Name,MOS\nss01 (1).jpg,0.4\n")
     return tmp_path
 
 
 def test_biq2021_reads_scores_and_forgives_the_case_of_a_file_name(biq):
-    train = BIQ2021(biq, "train")
-    assert train.names == ["ss02 (1014).jpg", "ss03 (2).jpg"] and train.missing == 1
+    train, path = BIQ2021(biq, "train"), biq / "Train (Images and MOS).csv"
+    assert train.names == ["ss02 (1014).jpg", "ss03 (2).jpg"]
     record = train[0]
     assert record.mos == 0.25 and record.mos_range == (0, 1) and record.image.shape == (8, 8, 3)
     assert BIQ2021(biq, "test")[0].mos == 0.4
-
-
-def test_biq2021_fingerprint_changes_with_a_score(biq):
-    before = BIQ2021(biq, "train").fingerprint
-    path = biq / "Train (Images and MOS).csv"
     path.write_text(path.read_text().replace("0.9", "0.8"))
-    assert BIQ2021(biq, "train").fingerprint != before
+    assert BIQ2021(biq, "train").fingerprint != train.fingerprint
+    with pytest.raises(ValueError, match="split must be one of"):
+        BIQ2021(biq, "val")
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("Image Name,MOS\nss03 (2).jpg,1.7\n", "no score in"),
-        ("Image Name,MOS\nss03 (2).jpg,\n", "no score in"),
-        ("Image Name,MOS\nss03 (2).jpg,0.1\nss03 (2).jpg,0.2\n", "more than once"),
+        ("Image Name,MOS\nss03 (2).jpg,1.7\n", r"'ss03 \(2\).jpg' once, from 0 to 1"),
+        ("Image Name,MOS\nss03 (2).jpg,\n", "once, from 0 to 1"),
+        ("Image Name,MOS\nss03 (2).jpg,0.1\nss03 (2).jpg,0.2\n", "once, from 0 to 1"),
         ("name,score\na,1\n", "must have the columns"),
     ],
 )
@@ -57,11 +54,14 @@ def test_biq2021_bad_scores_are_one_clear_error(biq, rows, message):
         BIQ2021(biq, "train")
 
 
-def test_missing_data_sets_say_how_to_get_them(tmp_path, monkeypatch):
+def test_missing_data_sets_say_how_to_get_them(biq, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     for name in ("osie", "biq2021", "sacid"):
-        with pytest.raises(FileNotFoundError, match="make data PROFILE=open"):
+        with pytest.raises(FileNotFoundError, match=rf"{name}/.* `make data PROFILE=open`"):
             data.load(name)
+    (biq / "Images" / "ss01 (1).jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"ss01 \(1\)\.jpg is not there; run `make data"):
+        BIQ2021(biq, "test")
     with pytest.raises(ValueError, match="unknown data set 'oise'"):
         data.load("oise")
 
@@ -120,8 +120,7 @@ def test_real_osie_is_whole(real_data):
     real_data("osie")
     osie = data.load("osie")
     assert len(osie) == 700
-    record = osie[0]
-    assert record.image.shape == (600, 800, 3) and len(record.fixations) > 50
+    assert osie[0].image.shape == (600, 800, 3) and len(osie[0].fixations) > 50
 
 
 @pytest.mark.data
@@ -129,5 +128,4 @@ def test_real_biq2021_splits_share_no_photograph(real_data):
     real_data("biq2021")
     train, test = data.load("biq2021", split="train"), data.load("biq2021", split="test")
     assert not set(train.names) & set(test.names)
-    assert len(train) >= 4000 and len(test) >= 1000
-    assert train[0].image.shape == (512, 512, 3)
+    assert len(train) >= 4000 and len(test) >= 1000 and train[0].image.shape == (512, 512, 3)

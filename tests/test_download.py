@@ -4,6 +4,7 @@ import hashlib
 import io
 import threading
 import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -34,8 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_):
-        """Keep quiet."""
+    log_message = print  # to where pytest catches it
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_a_server_that_stumbles_is_asked_again(server, source, tmp_path):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"<html>quota exceeded</html>", "not a zip archive .* web page"),
-        (archive()[:120], "not a zip archive"),
+        (b"<html>quota exceeded</html>", "could not be fetched .*not a zip file"),
+        (archive()[:120], "not a zip file"),
         (archive({"scores.csv": b"a,1\n"}), r"1 files .* stimuli/1\.jpg is missing"),
         (archive(FILES | {"scores.csv": b"a,2\n"}), r"scores\.csv is not the published file"),
         (archive(FILES | {"stimuli/2.jpg": bytes(2_000_000)}), "unpacks to more than 1 MB"),
@@ -91,8 +91,7 @@ def test_what_is_wrong_is_refused_in_a_sentence_and_the_old_files_stay(
     server, source, tmp_path, body, words
 ):
     folder = tmp_path / "set"
-    folder.mkdir()
-    (folder / "old").write_text("kept")
+    (folder / "old").mkdir(parents=True)
     server.answers = [(200, body, None)] * 4
     with pytest.raises(DownloadError, match=words):
         source.fetch(folder)
@@ -107,9 +106,8 @@ def test_no_file_is_written_outside_the_folder(server, source, tmp_path):
 
 
 def test_no_network_and_a_full_disk_are_one_sentence_each(source, tmp_path, monkeypatch):
-    dead = Source("http://127.0.0.1:9/x.zip", "1 kB", 1, source.files, source.manifest)
     with pytest.raises(DownloadError, match="could not be fetched into"):
-        dead.fetch(tmp_path / "set")
+        replace(source, url="http://127.0.0.1:9/x.zip").fetch(tmp_path / "set")
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")

@@ -1,6 +1,5 @@
 """The metrics of Table III: pyiqa's are pyiqa's, the weighted ones are what they are said to be."""
 
-import io
 import sys
 import urllib.error
 import urllib.request
@@ -21,9 +20,11 @@ from skimage import data
 
 from lib import iqa, models, report
 from lib._torchvision import ensure_torchvision_imports
-from lib.data.sacid import SACID, TEST_CASES
+from lib.data.sacid import SACID
+from lib.data.sample_quality import distort
 from lib.models.backbones import best_device
 from lib.paths import ROOT
+from tests.test_sacid import write_tree
 
 TABLE = report.paper_table("table3")
 OFFLINE = {"MS-SSIM": "ms_ssim"} | {
@@ -36,13 +37,7 @@ REFERENCE = data.coffee()[100:331, 150:483]  # 231x333: odd, so that every borde
 SALIENCY = np.random.default_rng(0).random(REFERENCE.shape[:2])
 
 
-def jpeg(image, quality):
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
-
-
-IMAGES = np.stack([jpeg(REFERENCE, quality) for quality in (10, 30, 90)])
+IMAGES = np.stack([distort(REFERENCE, "jpeg", level) for level in (3, 1, 0)])
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +60,7 @@ def no_network(monkeypatch, tmp_path):
         raise urllib.error.URLError("Name or service not known")
 
     def no_head(*args, **options):
-        raise iqa.requests.ConnectionError("Name or service not known")
+        raise iqa.requests.ConnectionError
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name, value in (("HF_HUB_CACHE", str(tmp_path)), ("HF_HUB_OFFLINE", False)):
@@ -99,11 +94,10 @@ def test_a_metric_of_pyiqas_scores_as_it_does_directly(name):
 
 
 def test_brisque_is_pyiqas_with_the_released_support_vectors(tmp_path):
-    svm = load_file(models.weights_path("brisque"))
+    svm, path = load_file(models.weights_path("brisque")), tmp_path / "brisque.pth"
     assert svm["sv"].shape == (774, 36), "the release has 774, a later retraining 770"
-    torch.save((svm["sv_coef"], svm["sv"]), tmp_path / "brisque.pth")
-    path = {"pretrained_model_path": tmp_path / "brisque.pth"}
-    theirs = pyiqa.create_metric("brisque", device="cpu", **path)
+    torch.save((svm["sv_coef"], svm["sv"]), path)
+    theirs = pyiqa.create_metric("brisque", device="cpu", pretrained_model_path=path)
     direct = theirs(torch.tensor(IMAGES[1:2]).permute(0, 3, 1, 2) / 255)
     np.testing.assert_allclose(iqa.metric("BRISQUE")(IMAGES[1:2]), direct.item(), rtol=1e-6)
     assert iqa.metric("BRISQUE").sign == -1 and theirs.lower_better
@@ -117,9 +111,9 @@ def test_every_metric_at_hand_prefers_light_to_heavy_compression(name):
     assert metric is iqa.metric(name), "opened once a process"
 
 
-@pytest.mark.parametrize("row", ["Baseline", "Baseline-Sal-Loss", "Baseline-GradCAM-Loss"])
-def test_our_rows_are_the_shipped_networks_and_go_by_their_own_names_too(row):
-    name = {"Baseline": "baseline"}.get(row, row.removeprefix("Baseline-").lower()) + "-lite0"
+@pytest.mark.parametrize("name", ["baseline-lite0", "sal-loss-lite0", "gradcam-loss-lite0"])
+def test_our_rows_are_the_shipped_networks_and_go_by_their_own_names_too(name):
+    (row,) = (n for n, entry in iqa.REGISTRY.items() if name in getattr(entry.open, "args", ()))
     network, metric = models.load(name), iqa.metric(name)
     with torch.no_grad():
         direct = network(network.normalize(IMAGES)).numpy()
@@ -131,10 +125,8 @@ def test_our_rows_are_the_shipped_networks_and_go_by_their_own_names_too(row):
 @pytest.mark.parametrize("name", ["EW-PSNR", "EW-SSIM"])
 def test_a_constant_map_gives_the_plain_metric_and_only_the_shape_of_a_map_matters(name):
     weighted, plain = iqa.metric(name), iqa.metric(name.removeprefix("EW-"))
-    constant = np.full(REFERENCE.shape[:2], 0.3)
-    np.testing.assert_allclose(
-        weighted(IMAGES, REFERENCE, constant), plain(IMAGES, REFERENCE), rtol=1e-6
-    )
+    constant = weighted(IMAGES, REFERENCE, np.full(REFERENCE.shape[:2], 0.3))
+    np.testing.assert_allclose(constant, plain(IMAGES, REFERENCE), rtol=1e-6)
     scores = [weighted(IMAGES, REFERENCE, scale * SALIENCY) for scale in (1e-6, 1e6)]
     np.testing.assert_allclose(*scores, rtol=1e-9)
     assert weighted.key != plain.key and weighted.reads_saliency and not plain.reads_saliency
@@ -170,9 +162,6 @@ def test_an_unknown_name_is_no_missing_metric():
         iqa.available(["psnr"])
 
 
-# Metrics whose weights must be downloaded
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in LIGHT)) for n in FETCHED]
 )
@@ -205,6 +194,9 @@ class Hostile:
         return self.trace.touch, ()
 
 
+LOAD = arch_util.load_pretrained_network
+
+
 @pytest.mark.parametrize("what", ["hostile", "foreign", "half"])
 def test_a_bad_checkpoint_is_refused_and_not_run(what, random_weights, monkeypatch, tmp_path):
     trace, path = tmp_path / "it-ran", tmp_path / f"{what}.pth"
@@ -223,9 +215,6 @@ def test_a_bad_checkpoint_is_refused_and_not_run(what, random_weights, monkeypat
         assert trace.exists(), "the checkpoint was harmless, and the test with it"
 
 
-LOAD = arch_util.load_pretrained_network
-
-
 @pytest.mark.parametrize("core", ["numpy._core", "numpy.core"], ids=["NumPy 2", "NumPy 1"])
 def test_a_number_that_training_left_in_a_checkpoint_is_read(core, tmp_path):
     path, checkpoint = tmp_path / "old.pth", {"loss": np.float64(0.25), "weight": torch.arange(3)}
@@ -234,26 +223,10 @@ def test_a_number_that_training_left_in_a_checkpoint_is_read(core, tmp_path):
     assert torch.load(path, weights_only=False)["loss"] == 0.25
 
 
-# Scoring a tree
-
-
-def write_tree(root):
-    """Two small photographs at twelve test cases, in SACID's layout."""
-    rows = [(sequence, case, 0.0) for sequence in ("cat", "coffee") for case in TEST_CASES]
-    for number, (sequence, case, _) in enumerate(rows):
-        names = f"compressed/{sequence}/{case}.jpg", f"reference/{sequence}.png"
-        for name in (*names, f"saliency/{sequence}.png"):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (24, 16), (9 * number, 9, 9)).save(root / name)
-    columns = ["sequence", "test_case", "subjective_score"]
-    pd.DataFrame(rows, columns=columns).to_csv(root / "moses.csv", index=False)
-    return SACID(root)
-
-
 @pytest.fixture
 def score(tmp_path, empty_cache, monkeypatch):
     """Score a tree by a metric that a test makes up."""
-    tree = write_tree(tmp_path / "tree")
+    tree = SACID(write_tree(tmp_path / "tree"))
 
     def run(function, digest="weights 1", names=("mean",)):
         entry = iqa.Entry(iqa.BEYOND, lambda: (function, -1, digest))
@@ -274,15 +247,13 @@ def test_known_scores_are_not_computed_again_and_new_weights_or_pictures_are(sco
 
     first = score(mean)
     assert calls == [1] * 24, "one picture at a time"
-    direct = [score.tree[number].image.mean() for number in range(24)]
-    np.testing.assert_allclose(first.value, direct)
+    np.testing.assert_allclose(first.value, [record.image.mean() for record in score.tree])
     pd.testing.assert_frame_equal(first, score(mean))
     assert len(calls) == 24
     score(mean, "weights 2")
     assert len(calls) == 48
-    Image.new("RGB", (24, 16), "white").save(
-        score.tree.root / "compressed" / "cat" / f"{TEST_CASES[3]}.jpg"
-    )
+    path = score.tree.root / "compressed" / f"{score.tree.names[3]}.jpg"
+    Image.new("RGB", (60, 40), "white").save(path)
     assert score(mean).value[3] == 255
     assert len(calls) == 60, "the other sequence is as it was"
 
@@ -310,7 +281,8 @@ def test_sentences_of_notebook_05_are_those_of_the_committed_tables():
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     sample = ROOT / "figures" / "sample"
     bounds = pd.read_csv(sample / "sacid_bounds.csv").set_index(["method", "metric"])
-    for method, metric in (("Target bitrate", "SROCC"), ("Target bitrate", "PLCC"), BEST):
+    rows = [("Target bitrate", "SROCC"), ("Target bitrate", "PLCC"), ("Perfect metric", "KRCC†")]
+    for method, metric in rows:
         value, low, high = bounds.loc[(method, metric), ["value", "low", "high"]]
         assert f"{metric} of {value:.3f} [{low:.3f}, {high:.3f}]" in text
     printed = pd.read_csv(sample / "table3_paper_and_dummy.csv")
@@ -321,15 +293,11 @@ def test_sentences_of_notebook_05_are_those_of_the_committed_tables():
     for name in ("EW-PSNR", "EW-SSIM", "PSNR", "SSIM"):
         assert f"{name} {printed.set_index('method')['KRCC†'][name]:.3f}" in text
     shares = pd.read_csv(sample / "sacid_attention.csv").groupby("share")["KRCC†"].mean()
-    quoted = (
-        f"lies at {shares.idxmax()}, with a KRCC† of {shares.max():.3f} against {shares[0.5]:.3f}"
-    )
-    assert quoted in text and f"{shares[0]:.3f} for PSNR and {shares[1]:.3f} for EW-PSNR" in text
+    best = f"{shares.idxmax()}, with a KRCC† of {shares.max():.3f}"
+    assert f"lies at {best} against {shares[0.5]:.3f}" in text
+    assert f"{shares[0]:.3f} for PSNR and {shares[1]:.3f} for EW-PSNR" in text
     differences = pd.read_csv(sample / "table3_differences.csv")
     assert differences.p_holm.min() >= 0.05, "no pair is significant"
     table = pd.read_csv(sample / "table3.csv")
     ours = table[(table.group != "controls") & (table.metric == "KRCC†")]
     assert ours.loc[ours.value.idxmax(), "method"] == "VIF", "VIF leads there"
-
-
-BEST = ("Perfect metric", "KRCC†")

@@ -150,27 +150,30 @@ def test_a_simulated_sacid_is_a_tree_that_sacid_reads(empty_cache):
         load("simulated-sacid", references="sample-quality", images=1)
 
 
-@pytest.fixture
-def published(tmp_path):
-    """Two sequences in the published layout: rows in another order, a small saliency map."""
+def write_tree(root):
+    """Two sequences in SACID's published layout: rows in another order, a small saliency map."""
     rows = []
     for number, sequence in enumerate(["zoo-x_1", "ant-y_2"]):
         for place, case in enumerate(TEST_CASES):
-            path = tmp_path / "compressed" / sequence / f"{case}.jpg"
+            path = root / "compressed" / sequence / f"{case}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((40, 60, 3), 20 * place + number, np.uint8)).save(path)
+            Image.new("RGB", (60, 40), 3 * (20 * place + number,)).save(path)
             rows.append((sequence, case, place / 4))
         for kind, size in (("reference", (60, 40)), ("saliency", (30, 20))):
-            (tmp_path / kind).mkdir(exist_ok=True)
-            picture = Image.new("L" if kind == "saliency" else "RGB", size, 51)
-            picture.save(tmp_path / kind / f"{sequence}.png")
+            (root / kind).mkdir(exist_ok=True)
+            Image.new("L", size, 51).save(root / kind / f"{sequence}.png")
     table = pd.DataFrame(rows, columns=["sequence", "test_case", "subjective_score"])
-    table.iloc[::-1].to_csv(tmp_path / "moses.csv", index=False)
-    return tmp_path
+    table.iloc[::-1].to_csv(root / "moses.csv", index=False)
+    return root
 
 
-def test_the_published_layout_is_read(published):
-    dataset = SACID(published)
+@pytest.fixture
+def sacid_tree(tmp_path):
+    return write_tree(tmp_path)
+
+
+def test_the_published_layout_is_read(sacid_tree):
+    dataset = SACID(sacid_tree)
     assert len(dataset) == 24 and dataset.sequences == ["ant-y_2", "zoo-x_1"]
     assert dataset.names[1] == "ant-y_2/h264v@targetbbp100=8_preset=p132"
     record = dataset[13]
@@ -182,22 +185,19 @@ def test_the_published_layout_is_read(published):
     saliency = dataset.saliency_map("ant-y_2")
     assert saliency.shape == (40, 60) and saliency.dtype == np.float32
     assert saliency == pytest.approx(0.2)
-    moses = published / "moses.csv"
+    moses = sacid_tree / "moses.csv"
     moses.write_text(moses.read_text().replace("0.25", "0.35"))
-    assert SACID(published).fingerprint != dataset.fingerprint
+    assert SACID(sacid_tree).fingerprint != dataset.fingerprint
 
 
 @pytest.mark.parametrize(
     "path",
     ["reference/zoo-x_1.png", "saliency/zoo-x_1.png", f"compressed/zoo-x_1/{TEST_CASES[4]}.jpg"],
 )
-def test_a_missing_file_is_named_with_the_mend(published, path):
-    (published / path).unlink()
-    with pytest.raises(FileNotFoundError, match="make data PROFILE=open") as caught:
-        SACID(published)
-    assert path in str(caught.value) and "1 of 28 files are missing" in str(caught.value)
-    with pytest.raises(FileNotFoundError, match="make data PROFILE=open"):
-        SACID(published / "elsewhere")
+def test_a_missing_file_is_named_with_the_mend(sacid_tree, path):
+    (sacid_tree / path).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{path} is not there; run `make data"):
+        SACID(sacid_tree)
 
 
 @pytest.mark.parametrize(
@@ -205,19 +205,16 @@ def test_a_missing_file_is_named_with_the_mend(published, path):
     [
         ("subjective_score", "score2", "columns must be"),
         ("ant-y_2,h264v@targetbbp100=8_preset=none,0.0\n", "", "ant-y_2 .* twelve test cases once"),
-        ("preset=p310,0.75", "preset=p310,", "ant-y_2 has a score that is no finite number"),
-        ("preset=p310,0.75", "preset=p310,good", "no finite number"),
+        ("preset=p310,0.75", "preset=p310,good", "ant-y_2 has a score that is no finite number"),
         ("preset=p132,0.25", "preset=p220,0.25", "twelve test cases once"),
     ],
 )
-def test_a_wrong_table_is_refused(published, old, new, message):
-    moses = published / "moses.csv"
-    text = moses.read_text()
-    assert old in text
-    moses.write_text(text.replace(old, new))
-    with pytest.raises(ValueError, match=message) as caught:
-        SACID(published)
-    assert str(moses) in str(caught.value)
+def test_a_wrong_table_is_refused(sacid_tree, old, new, message):
+    moses = sacid_tree / "moses.csv"
+    assert old in moses.read_text()
+    moses.write_text(moses.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=rf"moses\.csv: .*{message}"):
+        SACID(sacid_tree)
 
 
 def test_the_published_scores_are_720_with_the_known_means():
@@ -226,9 +223,8 @@ def test_the_published_scores_are_720_with_the_known_means():
     assert (scores.groupby("sequence").subjective_score.min() == 0).all()
     means = scores.pivot_table("subjective_score", "bpp", "preset").round(2)
     assert list(means) == list(PRESETS) and tuple(means.index) == BITRATES
-    assert means.loc[0.08].tolist() == [0.49, 1.16, 1.18, 0.74]
-    assert means.loc[0.12].tolist() == [2.44, 2.99, 3.07, 2.61]
-    assert means.loc[0.16].tolist() == [3.51, 4.12, 4.11, 3.71]
+    known = [[0.49, 1.16, 1.18, 0.74], [2.44, 2.99, 3.07, 2.61], [3.51, 4.12, 4.11, 3.71]]
+    assert means.to_numpy().tolist() == known
 
 
 def test_sentences_of_notebook_04_are_those_of_the_committed_tables():

@@ -31,27 +31,17 @@ def offsets():
 @pytest.fixture(scope="module")
 def coded(offsets):
     """Every picture at every preset and bitrate."""
-    return {
-        (name, preset, bpp): encode(PICTURES[name][0], bpp, offsets[name, preset].grid)
-        for name, preset in PLACES
-        for bpp in BITRATES
-    }
-
-
-def after_merging(qps):
-    """x264 gives a macroblock its predecessor's QP where they are one apart."""
-    merged, last = [], None
-    for qp in qps.ravel():
-        last = last if last is not None and abs(qp - last) == 1 else qp
-        merged.append(last)
-    return np.reshape(merged, qps.shape)
+    cases = [(*place, bpp) for place in PLACES for bpp in BITRATES]
+    return {(n, p, bpp): encode(PICTURES[n][0], bpp, offsets[n, p].grid) for n, p, bpp in cases}
 
 
 @pytest.mark.parametrize(("name", "preset"), PLACES)
 def test_the_coded_qps_are_the_formulas(name, preset, offsets):
     image, aq, grid = PICTURES[name][0], aq_of(PICTURES[name][0]), offsets[name, preset].grid
-    found = coded_qp(code(to_frame(image), 8, grid))
-    same = found == after_merging(qp_map(8, aq, grid))
+    asked, last = qp_map(8, aq, grid), None
+    for block, qp in np.ndenumerate(asked):  # x264 repeats the QP before where they are one apart
+        last = asked[block] = last if last is not None and abs(qp - last) == 1 else qp
+    same = coded_qp(code(to_frame(image), 8, grid)) == asked
     assert same[aq > -4].mean() > 0.98  # black macroblocks have nothing to code, so write no QP
 
 
@@ -62,10 +52,8 @@ def test_six_steps_move_quality_and_bits_inside_the_region_alone(offset):
     inside = np.kron(grid != 0, np.ones((16, 16), bool))[:400, :600]
     data = [code(to_frame(coffee()), 32, g) for g in (np.zeros_like(grid), grid)]
     before, after = (decode(d, (400, 600)) for d in data)
-    gain = psnr(coffee(), after, inside) - psnr(coffee(), before, inside)
-    assert -np.sign(offset) * gain > 2
-    rest = [psnr(coffee(), picture, ~inside) for picture in (before, after)]
-    assert rest[1] == pytest.approx(rest[0], abs=0.15)
+    gain, rest = (psnr(coffee(), after, m) - psnr(coffee(), before, m) for m in (inside, ~inside))
+    assert -np.sign(offset) * gain > 2 and abs(rest) < 0.15
     assert -np.sign(offset) * (len(data[1]) / len(data[0]) - 1) > 0.08
 
 
@@ -81,25 +69,19 @@ def test_the_salient_quarter_gains_and_the_rest_pays_at_equal_rate(name, preset,
     assert share(aware.qp_map, salient) > share(plain.qp_map, salient) + 0.1
 
 
-def test_every_target_is_met_within_two_percent_in_few_encodes(coded):
+def test_targets_are_met_within_two_percent_in_few_encodes_and_bpp_counts_the_slice(coded):
+    assert np.mean([found.encodes for found in coded.values()]) <= 4
     for (_, _, bpp), found in coded.items():
         assert found.reason == "" and found.bpp == pytest.approx(bpp, rel=0.02)
-    assert np.mean([found.encodes for found in coded.values()]) <= 4
-
-
-def test_bpp_counts_parameter_sets_and_slice_and_nothing_else(coded):
-    for found in coded.values():
-        pixels = found.image.shape[0] * found.image.shape[1]
-        assert found.bpp == pytest.approx(8 * len(found.data) / pixels)
+        assert found.bpp == pytest.approx(8 * len(found.data) / found.image[..., 0].size)
         kinds = [found.data[m.end()] & 31 for m in re.finditer(b"\0\0\1", found.data)]
         assert kinds == [7, 8, 5]  # sequence and picture parameter sets, one IDR slice
         assert np.array_equal(decode(found.data, found.image.shape[:2]), found.image)
 
 
 def test_the_same_picture_gives_the_same_bytes(coded, offsets):
-    for preset in ("p220", "none"):
-        again = encode(coffee(), 0.08, offsets["coffee", preset].grid)
-        assert again.data == coded["coffee", preset, 0.08].data
+    again = encode(coffee(), 0.08, offsets["coffee", "p220"].grid)
+    assert again.data == coded["coffee", "p220", 0.08].data
     assert encode(coffee() / 255, 0.08).data == coded["coffee", "none", 0.08].data
 
 
@@ -143,7 +125,7 @@ def test_the_search_ends_on_any_curve_and_returns_its_nearest(bpp_of):
         seen[qp] = float(np.log(bpp_of(qp) / 0.1))
         return seen[qp]
 
-    qp, reason = _search(error, 60.0, 0.02)
+    qp, reason = _search(error, 60.0)
     assert len(seen) <= MOST_ENCODES
     assert abs(seen[qp]) == min(abs(e) for e in seen.values())
     assert bool(reason) == (abs(np.expm1(seen[qp])) > 0.02)
@@ -163,25 +145,24 @@ def test_any_size_comes_back_as_it_went_in(shape):
 def test_a_4k_picture_with_thousands_of_regions():
     image = np.tile(coffee(), (6, 7, 1))[:2160, :3840]
     grid = np.rint(40 * blob((135, 240), 0.4, 0.6, 0.2)) / 2 - 10
-    data = code(to_frame(image), 40, grid)
-    assert decode(data, (2160, 3840)).shape == image.shape
-    assert np.count_nonzero(np.diff(grid)) > 4000 and len(data) > 50_000
+    assert np.count_nonzero(np.diff(grid)) > 4000
+    assert decode(code(to_frame(image), 40, grid), (2160, 3840)).shape == image.shape
 
 
 def test_colors_come_back_without_a_shift():
-    levels = np.linspace(10, 245, 64, dtype=np.uint8)
-    gray = np.repeat(np.repeat(np.tile(levels, (64, 1))[..., None], 3, axis=2), 2, axis=1)
-    back = decode(code(to_frame(gray), 1), (64, 128))
-    assert np.abs(back.astype(int) - gray).max() <= 3
-    assert np.ptp(back.astype(int), axis=2).max() <= 3, "gray stays gray"
+    levels = np.linspace(10, 245, 64, dtype=np.uint8).repeat(2)
+    gray = np.tile(levels[:, None], (64, 1, 3))
+    back = decode(code(to_frame(gray), 1), (64, 128)).astype(int)
+    assert np.abs(back - gray).max() <= 3
+    assert np.ptp(back, axis=2).max() <= 3, "gray stays gray"
     color = decode(code(to_frame(coffee()), 1), (400, 600))
     assert np.abs((color.astype(float) - coffee()).mean(axis=(0, 1))).max() < 0.3
     assert psnr(coffee(), color) > 39
 
 
-@pytest.mark.parametrize("keep", [0, 30, 0.5])
+@pytest.mark.parametrize("keep", [0, 30, 2000])
 def test_a_cut_stream_is_refused(keep):
     data = code(to_frame(coffee()), 40)
-    cut = data[: int(keep * len(data)) if isinstance(keep, float) else keep]
+    assert len(data) > 2000
     with pytest.raises((ValueError, av.FFmpegError)):
-        decode(cut, (400, 600))
+        decode(data[:keep], (400, 600))

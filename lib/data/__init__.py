@@ -11,30 +11,22 @@ from pathlib import Path
 from lib.paths import data_dir
 from lib.records import Dataset, Part, Record, Subset
 
-PLUMBING = ("__init__", "download")
+__all__ = ["Dataset", "Part", "Record", "Subset", "load", "names"]
 
 
 def names() -> list[str]:
     """Return the names of all data sets, sorted."""
-    files = (path.stem for path in Path(__file__).parent.glob("*.py"))
-    return sorted(name.replace("_", "-") for name in files if name not in PLUMBING)
+    files = {path.stem for path in Path(__file__).parent.glob("*.py")} - {"__init__", "download"}
+    return sorted(stem.replace("_", "-") for stem in files)
 
 
 def load(name: str, **options: object) -> Dataset:
     """Open a data set by name; the options are its own (``split="test"`` for BIQ2021).
 
-    Raises
-    ------
-    ValueError
-        For an unknown name.
-    FileNotFoundError
-        If the data set is not on disk; the message holds the command that gets it.
+    ValueError for an unknown name; FileNotFoundError, with a command, for one that is not on disk.
     """
     if name not in names():
         raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(names())}")
     # Imported on demand: reading one picture need not import every metric there is.
     module = import_module(f"lib.data.{name.replace('-', '_')}")
     return module.open(data_dir() / name, **options)
-
-
-__all__ = ["Dataset", "Part", "Record", "Subset", "load", "names"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.data.download import Source
+from lib.data.download import Source, on_disk
 from lib.images import read_image
 from lib.records import Dataset, Record
 from lib.store import fingerprint
@@ -27,30 +27,22 @@ SOURCE = Source(
 
 
 class BIQ2021(Dataset):
-    """The photographs of one official split ("train" or "test") that are on disk."""
+    """The photographs of one official split, "train" or "test"."""
 
     kind = "human MOS (30 laboratory observers)"
 
     def __init__(self, root: Path, split: str = "train"):
         if split not in CSV:
             raise ValueError(f"split must be one of {sorted(CSV)}, not {split!r}")
-        self.name, self.split, self.root = f"BIQ2021 {split}", split, Path(root)
-        scores = _read_scores(self.root / CSV[split])
+        self.name, folder = f"BIQ2021 {split}", on_disk(Path(root) / "Images")
+        scores = _read_scores(on_disk(Path(root) / CSV[split]))
         # One file is `.JPG` on disk and `.jpg` in the CSV: look names up without case.
-        on_disk = {p.name.lower(): p for p in (self.root / "Images").glob("*") if p.is_file()}
-        self._paths = {n: on_disk[n.lower()] for n in scores.index if n.lower() in on_disk}
-        if not self._paths:
-            raise FileNotFoundError(
-                f"no image of {CSV[split]} in {self.root / 'Images'}; "
-                "run `make data PROFILE=open`, or point DATA_DIR at the data sets"
-            )
+        files = {path.name.lower(): path for path in folder.iterdir()}
+        self._paths = {n: files.get(n.lower()) or on_disk(folder / n) for n in scores.index}
         self.names = sorted(self._paths)
-        self.missing = len(scores) - len(self.names)
         self.scores = scores.loc[self.names]
-        self.fingerprint = fingerprint(
-            ["biq2021", split]
-            + [(n, self.scores[n], self._paths[n].stat().st_size) for n in self.names]
-        )
+        every = [(n, self.scores[n], self._paths[n].stat().st_size) for n in self.names]
+        self.fingerprint = fingerprint(["biq2021", split, *every])
 
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
@@ -59,24 +51,14 @@ class BIQ2021(Dataset):
 
 
 def _read_scores(path: Path) -> pd.Series:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no BIQ2021 scores at {path}; run `make data PROFILE=open`, or point DATA_DIR at "
-            "the folder that holds biq2021/"
-        )
     table = pd.read_csv(path)
     if not {"Image Name", "MOS"} <= set(table.columns):
         raise ValueError(f"{path} must have the columns 'Image Name' and 'MOS'; download it again")
     scores = table.set_index("Image Name")["MOS"].astype(float)
-    if scores.index.has_duplicates:
-        twice = scores.index[scores.index.duplicated()][0]
-        raise ValueError(f"{path} scores {twice!r} more than once; remove the extra row")
-    if not scores.between(0, 1).all():  # NaN is not between either
-        bad = scores.index[~scores.between(0, 1)][0]
-        raise ValueError(f"{path} has no score in [0, 1] for {bad!r}; mend or remove its row")
+    bad = scores.index.duplicated() | ~scores.between(0, 1)  # NaN is not between either
+    if bad.any():
+        raise ValueError(f"{path} must score {scores.index[bad][0]!r} once, from 0 to 1; mend it")
     return scores
 
 
-def open(root: Path, split: str = "train") -> BIQ2021:
-    """Open one split of BIQ2021 in the folder `root`."""
-    return BIQ2021(root, split)
+open = BIQ2021  # what `data.load` calls

@@ -1,10 +1,9 @@
 """Fetch the public data sets: what is here, what is missing, and how it gets here.
 
 A data set is one zip archive and a manifest of the files that must come out of it (``sha256sum``'s
-format; "-" where a hash is not known). pooch downloads with retries and a bar into a scratch file;
-the archive is unpacked into a scratch folder, every file is checked, and the folder gets its name
-in one step: nothing half-written is ever seen under it. Downloads don't resume: GitHub sends these
-archives in chunks, without length or ranges, so no client can.
+format; "-" where a hash is not known). It is unpacked into a scratch folder, every file is checked,
+and the folder gets its name in one step: nothing half-written is ever seen under it. Downloads
+don't resume: GitHub sends these archives in chunks, without length or ranges, so no client can.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pooch
 
@@ -24,6 +23,15 @@ class DownloadError(Exception):
     """Something could not be fetched or is not what it should be; the message says the mend."""
 
 
+def on_disk(path: Path) -> Path:
+    """Return the path of a file or folder that `make data` gets, or say how to get it."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is not there; run `make data PROFILE=open`, or point DATA_DIR at the data sets"
+        )
+    return path
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a data set comes from."""
@@ -31,7 +39,7 @@ class Source:
     url: str  # one zip archive, https
     about: str  # size of the download
     limit_mb: int  # refuse to unpack more than this
-    files: Mapping[str, str]  # path or folder/ in the archive (below its top folder) -> in ours
+    files: Mapping[str, str]  # start of a path in the archive (below its top folder) -> in ours
     manifest: str  # file of `MANIFESTS`
 
     def expected(self) -> dict[str, str]:
@@ -46,34 +54,29 @@ class Source:
             path = folder / name
             if not path.is_file():
                 found.append(f"{name} is missing")
-            elif digest != "-" and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                continue
+            content, signature = path.read_bytes(), SIGNATURES.get(path.suffix.lower(), b"")
+            if digest == "-" and not content.startswith(signature):
+                found.append(f"{name} is no {path.suffix} file")
+            elif digest not in ("-", hashlib.sha256(content).hexdigest()):
                 found.append(f"{name} is not the published file")
-            elif digest == "-" and (magic := SIGNATURES.get(path.suffix.lower())):
-                with path.open("rb") as file:
-                    if file.read(len(magic)) != magic:
-                        found.append(f"{name} is no {path.suffix} file")
         return found
 
     def fetch(self, folder: Path) -> None:
         """Download the archive and unpack it as `folder`, unless the files are there already.
 
-        Raises
-        ------
-        DownloadError
-            If it can't be had or is not what it should be; what was there before stays.
+        A DownloadError says why it can't be had; what was there before stays.
         """
-        if folder.is_dir() and not self.faults(folder):
+        if not self.faults(folder):
             return
         scratch = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             scratch.mkdir(parents=True)
-            get = pooch.HTTPDownloader(progressbar=True, timeout=60)
-            archive = scratch / "archive.zip"
-            fetched = pooch.create(scratch, "", registry={archive.name: None}, retry_if_failed=3)
-            fetched.urls[archive.name] = self.url
-            fetched.fetch(archive.name, downloader=get)
-            self._unpack(archive, scratch / "files")
+            archive, get = "archive.zip", pooch.HTTPDownloader(progressbar=True, timeout=60)
+            where = {"registry": {archive: None}, "urls": {archive: self.url}}
+            pooch.create(scratch, "", **where, retry_if_failed=3).fetch(archive, downloader=get)
+            self._unpack(scratch / archive, scratch / "files")
             if faults := self.faults(scratch / "files"):
                 raise DownloadError(
                     f"{len(faults)} files of {self.url} are not as expected: {faults[0]}; the "
@@ -91,26 +94,14 @@ class Source:
 
     def _unpack(self, archive: Path, folder: Path) -> None:
         """Extract the wanted files; `ZipFile` itself drops drives, links and steps upwards."""
-        if not zipfile.is_zipfile(archive):
-            start = archive.read_bytes()[:40]
-            raise DownloadError(
-                f"{self.url} is not a zip archive (it starts with {start!r}: a web page, or cut "
-                "short); open the address in a browser, or run the command again"
-            )
         with zipfile.ZipFile(archive) as zipped:
-            wanted = {m: to for m in zipped.infolist() if (to := self._target(m.filename))}
+            wanted = []
+            for member in zipped.infolist():
+                name = member.filename.partition("/")[2]  # below the top folder
+                start = next((s for s in self.files if name.startswith(s)), None)
+                if start and not member.is_dir():
+                    member.filename = self.files[start] + name.removeprefix(start)
+                    wanted.append(member)
             if sum(member.file_size for member in wanted) > self.limit_mb * 1e6:
                 raise DownloadError(f"{self.url} unpacks to more than {self.limit_mb} MB: refused")
-            for member, target in wanted.items():
-                member.filename = target
-                zipped.extract(member, folder)
-
-    def _target(self, member: str) -> str | None:
-        """Return where a file of the archive goes, or None."""
-        name = "/".join(PurePosixPath(member).parts[1:])  # below the top folder
-        if member.endswith("/"):
-            return None
-        for start, target in self.files.items():
-            if name == start or (start.endswith("/") and name.startswith(start)):
-                return target + name[len(start) :]
-        return None
+            zipped.extractall(folder, wanted)

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from lib.data.download import Source
+from lib.data.download import Source, on_disk
 from lib.images import read_image, resize_image
 from lib.maps import fixation_density
 from lib.records import Dataset, Record
 from lib.store import fingerprint
 
-PIXELS_PER_DEGREE = 24.0
 COMMIT = "4a467890fcb40a2fec04cdded552760942bac7a4"
 SOURCE = Source(
     url=f"https://codeload.github.com/NUS-VIP/predicting-human-gaze-beyond-pixels/zip/{COMMIT}",
@@ -38,23 +37,14 @@ class OSIE(Dataset):
     records are reduced to that width, image, fixations and density alike.
     """
 
-    name = "OSIE"
-    kind = "human fixations (15 viewers)"
+    name, kind = "OSIE", "human fixations (15 viewers)"
 
-    def __init__(self, root: Path, sigma: float = PIXELS_PER_DEGREE, long_side: int | None = None):
+    def __init__(self, root: Path, sigma: float = 24.0, long_side: int | None = None):
         self.root, self.sigma, self.long_side = Path(root), float(sigma), long_side
-        mat = self.root / "fixations.mat"
-        if not mat.is_file():
-            raise FileNotFoundError(
-                f"no OSIE fixations at {mat}; run `make data PROFILE=open`, or point DATA_DIR "
-                "at the folder that holds osie/"
-            )
-        self._fixations = _read_fixations(mat)
+        self._fixations = _read_fixations(on_disk(self.root / "fixations.mat"))
         self.names = sorted(self._fixations)
-        self.fingerprint = fingerprint(
-            ["osie", self.sigma, self.long_side]
-            + [(n, self._fixations[n].tobytes()) for n in self.names]
-        )
+        every = [(name, self._fixations[name].tobytes()) for name in self.names]
+        self.fingerprint = fingerprint(["osie", self.sigma, long_side, *every])
 
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
@@ -70,25 +60,16 @@ class OSIE(Dataset):
 
 
 def _read_fixations(mat: Path) -> dict[str, np.ndarray]:
+    """Read the gaze on each image, Nx2: screen coordinates as they are, 1.2 to 799.2 and 599.2."""
     try:
         trials = loadmat(mat, squeeze_me=True, struct_as_record=False)["fixations"]
-        return {
-            str(trial.img): np.concatenate(
-                [
-                    # Continuous screen coordinates, 1.2 to 799.2 and 1.2 to 599.2 in the
-                    # published file: taken as they are. A single fixation comes as a scalar.
-                    np.stack([np.atleast_1d(s.fix_x), np.atleast_1d(s.fix_y)], axis=1)
-                    for s in np.atleast_1d(trial.subjects)
-                ]
-            ).astype(np.float64)
-            for trial in np.atleast_1d(trials)
-        }
+        found = {}
+        for trial in np.atleast_1d(trials):
+            gaze = [np.column_stack([s.fix_x, s.fix_y]) for s in np.atleast_1d(trial.subjects)]
+            found[str(trial.img)] = np.concatenate(gaze).astype(np.float64)
+        return found
     except (KeyError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
-        raise ValueError(
-            f"{mat} is not OSIE's fixations.mat ({error}); download it again"
-        ) from error
+        raise ValueError(f"{mat} is not OSIE's ({error}); download it again") from error
 
 
-def open(root: Path, **options: float) -> OSIE:
-    """Open OSIE in the folder `root`."""
-    return OSIE(root, **options)
+open = OSIE  # what `data.load` calls

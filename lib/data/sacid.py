@@ -20,7 +20,7 @@ import pandas as pd
 from PIL import Image
 
 from lib.codec import TEST_CASES
-from lib.data.download import Source
+from lib.data.download import Source, on_disk
 from lib.images import read_image
 from lib.maps import resize_map
 from lib.records import Dataset, Record
@@ -41,40 +41,26 @@ SOURCE = Source(
 class SACID(Dataset):
     """The compressed pictures of a folder; records are named ``<sequence>/<test_case>``.
 
-    Attributes
-    ----------
-    sequences : list of str
-        The photographs, sorted.
-    table : DataFrame
-        One row a record: sequence, test_case, preset, bpp (the target), score.
+    `sequences` are the photographs, sorted; `table` is a DataFrame with one row a record: sequence,
+    test_case, preset, bpp (the target), score.
     """
 
     name, kind = "SACID", "human scores (pairwise, anchored)"
 
     def __init__(self, root: Path):
         self.root = Path(root)
-        if not (self.root / "moses.csv").is_file():
-            raise FileNotFoundError(
-                f"no SACID at {root} (it has no moses.csv); run `make data PROFILE=open`, or point "
-                "DATA_DIR at the folder that holds sacid/"
-            )
+        scores = read_scores(on_disk(self.root / "moses.csv"))
         if (path := self.root / "about.json").is_file():
             vars(self).update(json.loads(path.read_text(encoding="utf-8")))
-        scores = read_scores(self.root / "moses.csv").rename(columns={"subjective_score": "score"})
         order = np.lexsort([scores.test_case.map(TEST_CASES.index), scores.sequence])
+        scores = scores.iloc[order].rename(columns={"subjective_score": "score"})
         columns = ["sequence", "test_case", "preset", "bpp", "score"]
-        self.table = scores.iloc[order][columns].reset_index(drop=True)
+        self.table = scores[columns].reset_index(drop=True)
         self.sequences = sorted(self.table.sequence.unique())
         self.names = (self.table.sequence + "/" + self.table.test_case).tolist()
         wanted = [f"{kind}/{s}.png" for kind in ("reference", "saliency") for s in self.sequences]
         wanted += [f"compressed/{name}.jpg" for name in self.names]
-        missing = [path for path in wanted if not (self.root / path).is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(wanted)} files are missing in {root}, the first is "
-                f"{missing[0]}; run `make data PROFILE=open`"
-            )
-        sizes = [(path, (self.root / path).stat().st_size) for path in wanted]
+        sizes = [(path, on_disk(self.root / path).stat().st_size) for path in wanted]
         self.fingerprint = fingerprint(["sacid", *self.names, *self.table.score, *sizes])
 
     @property
@@ -109,15 +95,8 @@ def read_scores(path: Path = PUBLISHED_SCORES) -> pd.DataFrame:
             raise ValueError(f"{path}: {sequence} must have each of the twelve test cases once")
         if not np.isfinite(pd.to_numeric(block.subjective_score, errors="coerce")).all():
             raise ValueError(f"{path}: {sequence} has a score that is no finite number")
-    return add_conditions(scores)
-
-
-def add_conditions(scores: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns preset and bpp (the target bits per pixel), read off `test_case`."""
     parts = scores.test_case.str.extract(r"=(?P<bpp>\d+)_preset=(?P<preset>\w+)")
     return scores.assign(preset=parts.preset, bpp=parts.bpp.astype(int) / 100)
 
 
-def open(root: Path) -> SACID:
-    """Open SACID in the folder `root`."""
-    return SACID(root)
+open = SACID  # what `data.load` calls

@@ -6,18 +6,17 @@ masking on something small, and to train the control of notebook 01 that never s
 
 import io
 from fractions import Fraction
-from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import av
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import rankdata
 
-from lib.data.sample_saliency import PHOTOGRAPHS, _shrink, photograph
+from lib.data.sample_saliency import PHOTOGRAPHS, photograph, shrink
 from lib.images import resize_image
 from lib.records import Dataset, Record
 from lib.store import fingerprint
@@ -35,7 +34,10 @@ STRENGTHS = {
 }
 KINDS = tuple(STRENGTHS)
 LEVELS = 4
-METRICS = ("fsim", "vif", "gmsd")  # pyiqa's, of those that need no weights
+METRICS = ("FSIM", "VIF", "GMSD")  # of those that need no weights
+# Name of each picture -> its photograph, distortion (None: pristine) and level.
+MADE = {f"pristine {name}": (name, None, 0) for name in PHOTOGRAPHS}
+MADE |= {f"{k} {v} {n}": (n, k, v) for n, k, v in product(PHOTOGRAPHS, KINDS, range(LEVELS))}
 
 
 def distort(image: np.ndarray, kind: str, level: int, seed: int = 0) -> np.ndarray:
@@ -43,9 +45,11 @@ def distort(image: np.ndarray, kind: str, level: int, seed: int = 0) -> np.ndarr
     strength = STRENGTHS[kind][level]
     height, width = image.shape[:2]
     if kind in ("jpeg", "webp"):
-        return _through_file(image, kind, int(strength))
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, kind, quality=strength)
+        return np.array(Image.open(buffer).convert("RGB"))
     if kind == "h264":
-        return _through_h264(image, int(strength))
+        return _through_h264(image, strength)
     if kind == "blur":
         return gaussian_filter(image, (strength, strength, 0), mode="reflect")
     if kind == "noise":
@@ -55,46 +59,26 @@ def distort(image: np.ndarray, kind: str, level: int, seed: int = 0) -> np.ndarr
     return resize_image(small, height, width)
 
 
-def _through_file(image: np.ndarray, kind: str, quality: int) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, kind.upper(), quality=quality)
-    return np.array(Image.open(buffer).convert("RGB"))
-
-
 def _through_h264(image: np.ndarray, qp: int) -> np.ndarray:
     """Code and decode one intra picture; odd sides are padded, as 4:2:0 halves the chroma."""
     height, width = image.shape[:2]
     even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height = even.shape[1], even.shape[0]
-    encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
-    encoder.thread_count = 1  # the same bytes on any machine
+    encoder.height, encoder.width, encoder.pix_fmt = *even.shape[:2], "yuv420p"
+    encoder.time_base, encoder.thread_count = Fraction(1, 25), 1  # the same bytes on any machine
     encoder.options = {"qp": str(qp), "preset": "medium"}
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+    frame = av.VideoFrame.from_ndarray(even, format="rgb24")
     packets = [*encoder.encode(frame), *encoder.encode(None)]
     decoder = av.CodecContext.create("h264", "r")
-    frames = [f for packet in packets for f in decoder.decode(packet)] + decoder.decode(None)
-    return frames[0].to_ndarray(format="rgb24")[:height, :width]
+    decoded = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    return decoded[0].to_ndarray(format="rgb24")[:height, :width]
 
 
-@lru_cache(maxsize=1)
-def _metrics() -> tuple[torch.nn.Module, ...]:
-    import pyiqa  # takes seconds to import, and only this function needs it
-
-    return tuple(pyiqa.create_metric(name, device="cpu") for name in METRICS)
-
-
-@torch.inference_mode()
 def full_reference_scores(reference: np.ndarray, distorted: np.ndarray) -> np.ndarray:
     """Judge versions NxHxWx3 of one picture by `METRICS`: NxM float64, higher is better."""
-    pictures = torch.from_numpy(np.ascontiguousarray(distorted)).permute(0, 3, 1, 2).float() / 255
-    pristine = torch.from_numpy(np.ascontiguousarray(reference)).permute(2, 0, 1).float() / 255
-    pristine = pristine.expand(len(pictures), -1, -1, -1)
-    columns = [
-        (-1 if metric.lower_better else 1) * metric(pictures, pristine).flatten().double().numpy()
-        for metric in _metrics()
-    ]
-    return np.stack(columns, axis=1)
+    from lib import iqa  # takes seconds to import, and only this function needs it
+
+    return np.stack([m.sign * m(distorted, reference) for m in map(iqa.metric, METRICS)], axis=1)
 
 
 def mean_rank(scores: np.ndarray) -> np.ndarray:
@@ -106,17 +90,10 @@ class SampleQuality(Dataset):
     """The photographs, pristine and under every distortion and level, with their pseudo-MOS."""
 
     name = "sample"
-    kind = f"pseudo-MOS: mean rank of {', '.join(m.upper() for m in METRICS)}"
+    kind = f"pseudo-MOS: mean rank of {', '.join(METRICS)}"
 
     def __init__(self) -> None:
-        self._made = {"pristine " + n: (n, None, 0) for n in PHOTOGRAPHS}
-        self._made |= {
-            f"{kind} {level} {name}": (name, kind, level)
-            for name in PHOTOGRAPHS
-            for kind in KINDS
-            for level in range(LEVELS)
-        }
-        self.names = list(self._made)
+        self.names = list(MADE)
         self.scores = pd.read_csv(PSEUDO_MOS, index_col="name").pseudo_mos
         if list(self.scores.index) != self.names:
             raise ValueError(f"{PSEUDO_MOS} is out of date; remake it: python -m tests.pseudo_mos")
@@ -124,20 +101,19 @@ class SampleQuality(Dataset):
 
     @property
     def contents(self) -> list[str]:  # noqa: D102 (see Dataset)
-        return [photograph for photograph, _, _ in self._made.values()]
+        return [photograph for photograph, _, _ in MADE.values()]
 
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
-        image = distorted(*self._made[name])
-        return Record(name, image, mos=float(self.scores[name]), mos_range=(0.0, 1.0))
+        image, mos = distorted(*MADE[name]), float(self.scores[name])
+        return Record(name, image, mos=mos, mos_range=(0.0, 1.0))
 
 
 def distorted(name: str, kind: str | None, level: int) -> np.ndarray:
     """Return a photograph of the quality half, distorted (or pristine: `kind` None)."""
-    image = _shrink(photograph(name), QUALITY_SIDE)
-    if kind is None:
-        return image
-    return distort(image, kind, level, seed=list(PHOTOGRAPHS).index(name))
+    image = shrink(photograph(name), QUALITY_SIDE)
+    seed = list(PHOTOGRAPHS).index(name)
+    return image if kind is None else distort(image, kind, level, seed)
 
 
 def open(_: Path) -> SampleQuality:

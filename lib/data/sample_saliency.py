@@ -1,9 +1,8 @@
-"""The sample data set: eight photographs that installed packages ship, with stand-ins for people.
+"""The sample data set: eight photographs that installed packages ship, with simulated observers.
 
-Saliency: *simulated observers* look at regions that we drew by hand (`sample_regions.json`), at
-the centre, and anywhere. Quality: the photographs under graded distortions, with a *pseudo-MOS*
-from full-reference metrics. Both show the method on something small. Neither proves anything
-about people: what a simulated observer looks at is what we thought people look at.
+They look at regions that we drew by hand (`sample_regions.json`), at the centre, and anywhere. It
+shows the method on something small, and proves nothing about people: what a simulated observer
+looks at is what we thought people look at.
 """
 
 import json
@@ -41,13 +40,13 @@ def photograph(name: str) -> np.ndarray:
     path = Path(str(files(package))) / file
     if not path.is_file():
         raise FileNotFoundError(
-            f"the photograph {file} is not in the installed package {package}; "
-            "install the locked versions: `make setup`"
+            f"{file} is not in the installed package {package}; see to its version: `make setup`"
         )
-    return _shrink(read_image(path), 640)
+    return shrink(read_image(path), 640)
 
 
-def _shrink(image: np.ndarray, long_side: int) -> np.ndarray:
+def shrink(image: np.ndarray, long_side: int) -> np.ndarray:
+    """Resize a picture to a long side, unless it is no longer."""
     scale = min(1.0, long_side / max(image.shape[:2]))
     return resize_image(image, *(round(side * scale) for side in image.shape[:2]))
 
@@ -62,26 +61,19 @@ class SampleSaliency(Dataset):
     """The eight photographs with simulated observers.
 
     Each fixation falls, by the shares given, in a region (chosen by weight; a Gaussian with half
-    the region's radii), near the centre (a Gaussian a fifth of the frame wide), or anywhere.
-
-    `share_regions` and `share_center` are shares of the mixture, the rest is uniform. Each
-    photograph draws from its own generator.
+    the region's radii), near the centre (a Gaussian a fifth of the frame wide), or else anywhere.
     """
 
-    name = "sample"
-    kind = "simulated observers, our annotations"
+    name, kind = "sample", "simulated observers, our annotations"
 
     def __init__(self, share_regions: float = 0.7, share_center: float = 0.2, seed: int = 0):
         if not (share_regions >= 0 and share_center >= 0 and share_regions + share_center <= 1):
-            raise ValueError(
-                "the shares of regions and centre must be 0 or more and sum to 1 at most"
-            )
+            raise ValueError("shares of regions and centre must be 0 or more, 1 at most in all")
         self.shares = (share_regions, share_center, 1 - share_regions - share_center)
-        self.seed = seed
-        self.names = list(PHOTOGRAPHS)
+        self.seed, self.names = seed, list(PHOTOGRAPHS)
+        every = [photograph(name).tobytes() for name in self.names]
         self.fingerprint = fingerprint(
-            ["sample-saliency", self.shares, seed, REGIONS.read_bytes()]
-            + [photograph(n).tobytes() for n in self.names]
+            ["sample-saliency", self.shares, seed, REGIONS.read_bytes(), *every]
         )
 
     def __getitem__(self, index: int) -> Record:
@@ -97,19 +89,13 @@ class SampleSaliency(Dataset):
         rng = np.random.default_rng([self.seed, self.names.index(name)])
         ellipses = np.array([r["ellipse"] for r in regions()[name]])
         weights = np.array([r["weight"] for r in regions()[name]], dtype=float)
-        count = OBSERVERS * FIXATIONS_EACH
-        found = np.empty((0, 2))
+        found, count = np.empty((0, 2)), OBSERVERS * FIXATIONS_EACH
         while len(found) < count:  # the few that miss the frame are drawn again
-            source = rng.choice(3, size=count, p=self.shares)
+            source = rng.choice(3, size=(count, 1), p=self.shares)
             region = ellipses[rng.choice(len(ellipses), size=count, p=weights / weights.sum())]
-            drawn = np.choose(
-                source[:, None],
-                [
-                    rng.normal(region[:, :2], region[:, 2:] / 2),
-                    rng.normal(0.5, 0.2, (count, 2)),
-                    rng.uniform(0, 1, (count, 2)),
-                ],
-            )
+            inside_region = rng.normal(region[:, :2], region[:, 2:] / 2)
+            near_center, anywhere = rng.normal(0.5, 0.2, (count, 2)), rng.uniform(0, 1, (count, 2))
+            drawn = np.choose(source, [inside_region, near_center, anywhere])
             found = np.concatenate([found, drawn[((drawn >= 0) & (drawn < 1)).all(axis=1)]])
         return found[:count]
 

@@ -2,16 +2,15 @@
 
 The pictures are real: `build` makes them. The scores are a stand-in (`study`): an assessor's
 utility of a picture is its PSNR with errors weighted half by the density of fixations, half evenly.
-A metric that weights errors so wins *by construction*. Such scores show the method and prove
-nothing about people. What stays is a tree that `lib.data.sacid.SACID` reads, with three tables more
-(`read`): manifest (what the codec reached), utilities (what assessors go by), votes (their choice).
+A metric that weights errors so wins *by construction*: such scores prove nothing about people. What
+stays is a tree that `lib.data.sacid.SACID` reads, with three tables more (`read`): manifest (what
+the codec reached), utilities (what assessors go by), votes (their choice).
 """
 
 import json
 import os
 import shutil
 from collections.abc import Callable
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -36,6 +35,7 @@ UNITS_A_DECIBEL = 1.4  # logits: the sample photographs' scores spread like SACI
 # Chroma as decoded; the JPEG is 45 dB or more from the decoded picture, itself 20 to 30 dB from its
 # reference, and moves the latter by 0.05 dB at most.
 JPEG = {"quality": 95, "subsampling": 0}
+Predictor = Callable[[np.ndarray], np.ndarray] | None
 
 
 def open(
@@ -70,12 +70,7 @@ def open(
     return SACID(root)
 
 
-def build(
-    images: Dataset,
-    root: Path,
-    saliency: Callable[[np.ndarray], np.ndarray] | None = None,
-    jobs: int = 1,
-) -> pd.DataFrame:
+def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1) -> pd.DataFrame:
     """Code every picture at every bitrate and preset, and lay the files out as SACID does.
 
     A file that stands is not made again: killed anywhere and run again, the files are the same.
@@ -83,12 +78,9 @@ def build(
     ending. Maps that stand in `saliency/` are used as they are; `saliency` makes the others (HxW,
     non-negative) from a picture: by default, the project's own predictor.
 
-    Returns
-    -------
-    DataFrame
-        The manifest: sequence, test_case, preset, target_bpp, bpp, qp, encodes, share (modelled
-        share of bits in salient macroblocks) and clipped_share (after QPs are clipped), reachable,
-        reason, bytes (of the coded picture), seen (`seen_psnr`, where there is a density).
+    Returns the manifest: sequence, test_case, preset, target_bpp, bpp, qp, encodes, share (modelled
+    share of bits in salient macroblocks) and clipped_share (after QPs are clipped), reachable,
+    reason, bytes (of the coded picture), seen (`seen_psnr`, where there is a density).
     """
     if not (root / "manifest.csv").is_file():
         tasks = [(images, index, root, saliency) for index in range(len(images))]
@@ -97,13 +89,14 @@ def build(
     return read(root, "manifest")
 
 
-def _build_sequence(images: Dataset, index: int, root: Path, saliency: Callable | None) -> list:
+def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor) -> list[dict]:
     """Make the files of one sequence that do not stand yet; return its rows of the manifest."""
     record, sequence = images[index], Path(images.names[index]).stem
     path, map_path = (root / kind / f"{sequence}.png" for kind in ("reference", "saliency"))
     _save(record.image, path)
     if not map_path.is_file():
-        found = check_map((saliency or _predictor())(record.image), f"the map of {sequence}")
+        predict = saliency or SaliencyPredictor(load_readout())
+        found = check_map(predict(record.image), f"the map of {sequence}")
         _save(np.rint(found / (found.max() or 1) * 255).astype(np.uint8), map_path)
     salience = codec.macroblock_map(read_image(map_path)[..., 0])
     aq, rows = codec.aq_offsets(x264.planes(x264.to_frame(record.image))), []
@@ -144,7 +137,7 @@ def study(root: Path, kind: str, inattentive: float, seed: int, **design: int) -
     votes = subjective.simulate_votes(asked, utilities, inattentive, seed)
     scores = subjective.score_study(subjective.keep_attentive(votes))
     about = json.dumps({"name": "simulated-sacid", "kind": kind})
-    write_atomically(root / "about.json", lambda path: path.write_text(about, encoding="utf-8"))
+    write_atomically(root / "about.json", lambda path: path.write_text(about))
     _write(utilities.reset_index(), root / "utilities.csv")
     _write(votes, root / "votes.csv")
     _write(scores[["sequence", "test_case", "subjective_score"]], root / "moses.csv")
@@ -164,12 +157,6 @@ def _save(pixels: np.ndarray, path: Path, **options: object) -> None:
         write_atomically(path, lambda p: Image.fromarray(pixels).save(p, **options))
 
 
-def _link(source: str, target: str) -> None:
-    """Give a file a second name: studies share their pictures."""
+def _link(source: str, target: str) -> None:  # studies share their pictures
     if not Path(target).exists():
         os.link(source, target)
-
-
-@lru_cache(maxsize=1)
-def _predictor() -> SaliencyPredictor:
-    return SaliencyPredictor(load_readout(models.weights_path("saliency-lite0")))
