@@ -25,7 +25,7 @@ from lib.records import Dataset
 from lib.report import require
 from lib.store import fingerprint, write_atomically
 
-VERSION = 1  # of the numbers in the cache
+VERSION = 2  # of the numbers in the cache
 MAP_STRIDE = 16  # pixels a cell of the target maps; two cells make one of the network's
 Log = list[dict[str, float]]  # one row an epoch
 Maps = np.ndarray | None  # Nx(S/16)x(S/16)
