@@ -23,8 +23,7 @@ def save_figure(figure: plt.Figure, name: str, profile: str, stamp: str) -> None
 
     The stamp, printed underneath, says which profile, data, weights and number of images made it.
     """
-    figure.draw_without_rendering()  # a constrained layout is only settled by drawing ...
-    figure.set_layout_engine("none")  # ... and would be settled anew, around the stamp
+    figure.draw_without_rendering()  # a constrained layout is only settled by drawing
     below = figure.get_tightbbox().y0 / figure.get_figheight()  # in shares of the figure's height
     figure.text(0.5, below - 0.01, stamp, ha="center", va="top", fontsize=7, color="0.35")
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
