@@ -77,7 +77,7 @@ verify: $(INSTALLED) ## rerun PROFILE from nothing in a scratch folder; compare 
 	@$(PY) -m lib verify $(FLAGS) $(NOTEBOOKS)
 
 test: $(INSTALLED) ## run the tests
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and the hygiene of the notebooks
 	@$(PY) -m ruff check .
