@@ -12,7 +12,7 @@ from lib.models.baseline import Baseline
 from lib.training import predict, train
 
 RECIPE = Recipe(
-    epochs=3, batch_size=4, image_size=40, crop_size=32, lr_backbone=1e-4, lr_head=3e-3, average=0.5
+    epochs=6, batch_size=4, image_size=40, crop_size=32, lr_backbone=1e-4, lr_head=1e-2, average=0.5
 )
 RNG = np.random.default_rng(0)
 # Brightness is the score: the simplest thing that a network can learn from pictures.
@@ -24,7 +24,7 @@ IMAGES = np.clip(
 
 @pytest.fixture(scope="module")
 def start():
-    return Baseline("efficientnet_lite0", "imagenet", hidden=8)
+    return Baseline("efficientnet_lite0", "imagenet", hidden=32)
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +37,17 @@ def equal(a, b):
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-def test_loss_falls_and_scores_are_on_the_targets_scale(start, undisturbed):
+def test_loss_falls_and_scores_are_on_the_targets_scale(undisturbed):
     model, log = undisturbed
-    assert [row["epoch"] for row in log] == [1, 2, 3]
+    assert [row["epoch"] for row in log] == [1, 2, 3, 4, 5, 6]
     assert log[-1]["loss"] < log[0]["loss"]
     scores = predict(model, IMAGES)
-    assert np.corrcoef(scores, TARGETS)[0, 1] > np.corrcoef(predict(start, IMAGES), TARGETS)[0, 1]
+    assert np.corrcoef(scores, TARGETS)[0, 1] > 0.7, "whatever the head's random start says"
     assert abs(scores.mean() - TARGETS.mean()) < 0.5
 
 
 def test_starting_point_is_left_as_it_was(start, undisturbed):
-    assert equal(start, Baseline("efficientnet_lite0", "imagenet", hidden=8))
+    assert equal(start, Baseline("efficientnet_lite0", "imagenet", hidden=32))
 
 
 def test_a_checkpoint_of_another_recipe_is_not_taken_up(start, tmp_path):
