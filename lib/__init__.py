@@ -14,7 +14,7 @@ most and least relevant first [36], fills (III-B)     `lib/masking.py`: `mask`, 
 blur with a large kernel; patches of [13] (III-B)     `lib/masking.py`: `relevance_ranks`
 L_GradCAM = ReLU(sum alpha A), alpha detached (III-C) `lib/models/baseline.py`: `Baseline.saliency`
 Sal-Loss decoder (III-C)                              `lib/models/baseline.py`: `SalLoss.saliency`
-the losses                                            `lib/training.py`: `losses`
+the losses (III-C)                                    `lib/losses.py`: `losses`
 80/20 splits, repeats, proxy saliency (III-C)         `lib/dual_task.py`: `split`, `proxies`
 QP' = clip(round(QP - k (s - s0))), presets [49]      `lib/codec.py`: `solve_offsets`, `PRESETS`
 0.08, 0.12, 0.16 bits per pixel (III-D)               `lib/x264.py`: `encode`
