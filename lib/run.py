@@ -28,9 +28,10 @@ from lib.paths import ROOT, figures_dir
 # A widget shows nothing on a terminal and nothing on a rendered page: bars as text when headless.
 TEXT_BARS = "import tqdm.auto as a, tqdm.std as s; a.tqdm, a.trange = s.tqdm, s.trange; del a, s"
 # glibc hands large feature maps back to the kernel after every layer; where page faults are dear,
-# that takes most of a forward pass. The results are the same bits.
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-KEEP_MEMORY |= {"MALLOC_TOP_PAD_": str(64 * 2**20), "OMP_WAIT_POLICY": "PASSIVE"}
+# that takes most of a forward pass. The results are the same bits. And sliders with nobody there to
+# move them can leave papermill waiting for ever: notebooks show none where HEADLESS is set.
+ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+ENVIRONMENT |= {"MALLOC_TOP_PAD_": str(64 * 2**20), "OMP_WAIT_POLICY": "PASSIVE", "HEADLESS": "1"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -47,7 +48,7 @@ class ThisPython(AsyncKernelManager):
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         launch += [f"--IPKernelApp.exec_lines={TEXT_BARS}", "--IPKernelApp.log_level=ERROR"]
-        return KernelSpec(argv=launch, env=KEEP_MEMORY | {"PYTHONPATH": path})
+        return KernelSpec(argv=launch, env=ENVIRONMENT | {"PYTHONPATH": path})
 
 
 def parameters(notebook: Path, profile: str) -> dict[str, object]:
