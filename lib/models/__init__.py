@@ -41,11 +41,14 @@ def load(name: str) -> Baseline:
 
 
 def load_published(
-    network: nn.Module, file: str, read: Callable[[Path], dict[str, torch.Tensor]], where: str
+    build: Callable[[], nn.Module],
+    file: str,
+    read: Callable[[Path], dict[str, torch.Tensor]],
+    where: str,
 ) -> nn.Module:
-    """Fill a published network with its authors' `file`; an OSError says where to get it.
+    """Load a published network from its authors' `file`; an OSError says where to get it.
 
-    `read` makes a state dict of the file; `where` is its size and address.
+    `read` makes a state dict of the file; `where` is its address.
     """
     name, _, suffix = file.rpartition(".")
     path = weights_path(name, f".{suffix}")
@@ -54,9 +57,11 @@ def load_published(
         raise FileNotFoundError(f"no weights of {name} at {path}; the authors' ({where}) {place}")
     try:
         state = read(path)
+        with torch.device("meta"):  # no random weights first
+            network = build()
         if odd := sorted(state.keys() ^ network.state_dict().keys()):
             raise ValueError(f"{len(odd)} entries too many or too few, first {odd[0]}")
-        network.load_state_dict(state)
+        network.load_state_dict(state, assign=True)
     except Exception as error:
         what = " ".join(str(error).split())[:200]  # torch's messages have many lines
         raise OSError(f"{path} is not {name}; download it again ({what})") from error

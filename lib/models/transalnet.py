@@ -127,4 +127,4 @@ def load_transalnet(variant: str) -> TranSalNet:
     """Load the authors' ``transalnet-<variant>.pth``; an OSError says where to get it."""
     name, where = f"transalnet-{variant}.pth", f"https://drive.google.com/uc?id={DRIVE[variant]}"
     read = partial(torch.load, map_location="cpu", weights_only=True)
-    return load_published(TranSalNet(variant), name, read, where)
+    return load_published(partial(TranSalNet, variant), name, read, where)
