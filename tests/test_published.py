@@ -58,12 +58,16 @@ def test_transalnet_is_the_authors_network(variant, tmp_path, monkeypatch):
     np.testing.assert_allclose(found[::200, ::200].ravel(), GOLDEN[variant], atol=1e-5)
 
 
-@pytest.mark.parametrize(("variant", "entries"), [("res", 473), ("dense", 1115)])
-def test_transalnet_has_every_official_name_once(variant, entries):
+@pytest.mark.parametrize(
+    ("variant", "entries", "parameters"), [("res", 473, 72_510_977), ("dense", 1115, 76_560_065)]
+)
+def test_transalnet_has_every_official_name_once(variant, entries, parameters):
     with torch.device("meta"):
-        ours = transalnet.TranSalNet(variant).state_dict()
-    assert {k: tuple(v.shape) for k, v in ours.items()} == official(variant)
-    assert len(ours) == entries
+        ours = transalnet.TranSalNet(variant)
+    assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == official(variant)
+    counted = [s for k, s in official(variant).items() if not k.endswith(("mean", "var", "ked"))]
+    assert len(official(variant)) == entries
+    assert sum(p.numel() for p in ours.parameters()) == sum(map(math.prod, counted)) == parameters
 
 
 def test_msinet_has_every_official_name_once(tmp_path, monkeypatch):
