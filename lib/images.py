@@ -4,6 +4,8 @@ Inside the project a picture is HxWx3 uint8 RGB. `as_rgb` is the door: what a us
 converted here by a stated rule, or refused in one sentence.
 """
 
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +79,25 @@ def network_size(shape: tuple[int, int], long_side: int) -> tuple[int, int]:
         raise ValueError(f"the long side must be {LEAST_SIDE} pixels or more, not {long_side}")
     scale = long_side / max(shape)
     return tuple(max(32, round(side * scale / 32) * 32) for side in shape)
+
+
+def scaled(
+    shape: tuple[int, int], frame: tuple[int, int], pick: Callable, to_pixels: Callable
+) -> tuple[int, int]:
+    """Size of `shape`'s aspect ratio that fits into a frame (`pick` = min) or covers it (max)."""
+    ratio = pick(Fraction(n, side) for n, side in zip(frame, shape, strict=True))
+    return tuple(max(1, to_pixels(side * ratio)) for side in shape)
+
+
+def center_in(image: np.ndarray, shape: tuple[int, int], fill: float) -> np.ndarray:
+    """Lay HxWxC in the middle of a frame of `shape` filled with `fill`; odd rows go below."""
+    frame = np.full((*shape, image.shape[2]), fill, image.dtype)
+    top, left = ((n - side) // 2 for n, side in zip(shape, image.shape[:2], strict=True))
+    frame[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return frame
+
+
+def crop_center(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Cut `shape` out of the middle of HxW; of an odd excess the larger half goes below."""
+    top, left = ((side - n) // 2 for n, side in zip(shape, image.shape[:2], strict=True))
+    return image[top : top + shape[0], left : left + shape[1]]

@@ -16,6 +16,7 @@ from lib import cam
 from lib.images import network_size, resize_image
 from lib.maps import resize_map
 from lib.models import saliency
+from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
 from lib.records import Dataset, Record
 from lib.store import Store, fingerprint, weights_fingerprint
@@ -122,4 +123,19 @@ def predictor_source(dataset: Dataset, folds: int, seed: int) -> Source:
     readout = saliency.load_readout()
     predict = saliency.SaliencyPredictor(readout)
     key = weights_fingerprint(readout)
+    return Source(group, method, lambda rs: np.stack([predict(r.image) for r in rs]), key)
+
+
+def published_source(name: str) -> Source:
+    """Predict with a published saliency network, one of `saliency.PUBLISHED`.
+
+    Weights that are not there are a FileNotFoundError that says where to get them.
+    """
+    if name not in saliency.PUBLISHED:
+        known = ", ".join(saliency.PUBLISHED)
+        raise ValueError(f"there is no published network {name!r}; choose one of {known}")
+    method, load = saliency.PUBLISHED[name]
+    network = load().to(best_device())
+    key = fingerprint([name, weights_fingerprint(network)])
+    predict, group = network.predict, "Saliency predictor"
     return Source(group, method, lambda rs: np.stack([predict(r.image) for r in rs]), key)

@@ -63,9 +63,12 @@ def test_the_network_is_keras_under_its_names_and_scores_as_a_metric(
     monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
     path = tmp_path / f"sgdnet-{variant}.h5"
     write_keras(path, official(variant), whole=variant == "output")
-    ours = {k: v.shape for k, v in SGDNet(variant).state_dict().items() if "tracked" not in k}
+    network = SGDNet(variant)
+    ours = {k: v.shape for k, v in network.state_dict().items() if "tracked" not in k}
     assert {k: v.shape for k, v in read_keras(path).items()} == ours
     assert len(ours) == {"none": 329, "output": 330}[variant]
+    parameters = {"none": 26_290_817, "output": 26_291_329}[variant]
+    assert sum(p.numel() for p in network.parameters()) == parameters
     iqa.metric.cache_clear()
     metric = iqa.metric(f"SGDNet-{variant.title()}")
     assert metric(pattern()[None])[0] == pytest.approx(GOLDEN[variant], rel=1e-4)

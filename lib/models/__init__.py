@@ -1,6 +1,10 @@
 """The project's models by name."""
 
+from collections.abc import Callable
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from lib.models.baseline import Baseline, load_baseline
 from lib.paths import cache_dir, weights_dir
@@ -34,3 +38,31 @@ def load(name: str) -> Baseline:
     network = load_baseline(path)
     network.long_side = known[name]
     return network
+
+
+def load_published(
+    build: Callable[[], nn.Module],
+    file: str,
+    read: Callable[[Path], dict[str, torch.Tensor]],
+    where: str,
+) -> nn.Module:
+    """Load a published network from its authors' `file`; an OSError says where to get it.
+
+    `read` makes a state dict of the file; `where` is its address.
+    """
+    name, _, suffix = file.rpartition(".")
+    path = weights_path(name, f".{suffix}")
+    if not path.is_file():
+        place = f"goes there, as {file}"
+        raise FileNotFoundError(f"no weights of {name} at {path}; the authors' ({where}) {place}")
+    try:
+        state = read(path)
+        with torch.device("meta"):  # no random weights first
+            network = build()
+        if odd := sorted(state.keys() ^ network.state_dict().keys()):
+            raise ValueError(f"{len(odd)} entries too many or too few, first {odd[0]}")
+        network.load_state_dict(state, assign=True)
+    except Exception as error:
+        what = " ".join(str(error).split())[:200]  # torch's messages have many lines
+        raise OSError(f"{path} is not {name}; download it again ({what})") from error
+    return network.eval()

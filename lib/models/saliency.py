@@ -9,7 +9,7 @@ MSI-Net [41] and TranSalNet [3] are out of reach, and gives proxy saliency to Se
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ from tqdm.auto import tqdm
 from lib.images import network_size, resize_image
 from lib.maps import normalize_sum, resize_map
 from lib.models.backbones import create_backbone, torch_seed
+from lib.models.msinet import load_msinet
+from lib.models.transalnet import load_transalnet
 from lib.paths import weights_dir
 from lib.records import Dataset, folds_of
 from lib.store import Store, write_atomically
@@ -34,6 +36,12 @@ LONG_SIDE = 512  # pixels; the read-out's grid is one sixteenth of it
 STRIDES = (8, 16, 32, 32)  # of the four feature maps that the read-out sees
 CHANNELS = (40, 112, 320, 1280)
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 20, 16, 2e-3, 1e-2
+# Published networks: name -> (as it stands in tables, its loader); `predict` takes any picture.
+PUBLISHED = {
+    "msi-net": ("MSI-Net", load_msinet),
+    "transalnet-res": ("TranSalNet-Res", partial(load_transalnet, "res")),
+    "transalnet-dense": ("TranSalNet-Dense", partial(load_transalnet, "dense")),
+}
 
 
 class ReadOut(nn.Module):
