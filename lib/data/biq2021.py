@@ -35,7 +35,7 @@ class BIQ2021(Dataset):
         if split not in CSV:
             raise ValueError(f"split must be one of {sorted(CSV)}, not {split!r}")
         self.name, folder = f"BIQ2021 {split}", on_disk(Path(root) / "Images")
-        scores = _read_scores(on_disk(Path(root) / CSV[split]))
+        scores = read_scores(on_disk(Path(root) / CSV[split])).MOS
         # One file is `.JPG` on disk and `.jpg` in the CSV: look names up without case.
         files = {path.name.lower(): path for path in folder.iterdir()}
         self._paths = {n: files.get(n.lower()) or on_disk(folder / n) for n in scores.index}
@@ -50,15 +50,19 @@ class BIQ2021(Dataset):
         return Record(name, image, mos=float(self.scores[name]), mos_range=(0.0, 1.0))
 
 
-def _read_scores(path: Path) -> pd.Series:
+def read_scores(
+    path: Path, name: str = "Image Name", mos: str = "MOS", highest: float = 1.0
+) -> pd.DataFrame:
+    """Read a table of scores by picture: the columns of those names, scores from 0 to `highest`."""
     table = pd.read_csv(path)
-    if not {"Image Name", "MOS"} <= set(table.columns):
-        raise ValueError(f"{path} must have the columns 'Image Name' and 'MOS'; download it again")
-    scores = table.set_index("Image Name")["MOS"].astype(float)
-    bad = scores.index.duplicated() | ~scores.between(0, 1)  # NaN is not between either
+    if not {name, mos} <= set(table.columns):
+        raise ValueError(f"{path} must have the columns {name!r} and {mos!r}; download it again")
+    table = table.set_index(name).astype({mos: float})
+    bad = table.index.duplicated() | ~table[mos].between(0, highest)  # NaN is not between either
     if bad.any():
-        raise ValueError(f"{path} must score {scores.index[bad][0]!r} once, from 0 to 1; mend it")
-    return scores
+        first = table.index[bad][0]
+        raise ValueError(f"{path} must score {first!r} once, from 0 to {highest:g}; mend it")
+    return table
 
 
 open = BIQ2021  # what `data.load` calls
