@@ -26,7 +26,24 @@ SOURCE = Source(
 )
 
 
-class BIQ2021(Dataset):
+class Scored(Dataset):
+    """Pictures on disk with a MOS each, by name; a data set says which, and its `mos_range`."""
+
+    mos_range = (0.0, 1.0)
+
+    def _fill(self, scores: pd.Series, paths: dict[str, Path], *key: object) -> None:
+        self._paths, self.names = paths, sorted(paths)
+        self.scores = scores.loc[self.names]
+        every = [(n, self.scores[n], paths[n].stat().st_size) for n in self.names]
+        self.fingerprint = fingerprint([*key, *every])
+
+    def __getitem__(self, index: int) -> Record:
+        name = self.names[index]
+        image, mos = read_image(self._paths[name]), float(self.scores[name])
+        return Record(name, image, mos=mos, mos_range=self.mos_range)
+
+
+class BIQ2021(Scored):
     """The photographs of one official split, "train" or "test"."""
 
     kind = "human MOS (30 laboratory observers)"
@@ -38,25 +55,17 @@ class BIQ2021(Dataset):
         scores = read_scores(on_disk(Path(root) / CSV[split])).MOS
         # One file is `.JPG` on disk and `.jpg` in the CSV: look names up without case.
         files = {path.name.lower(): path for path in folder.iterdir()}
-        self._paths = {n: files.get(n.lower()) or on_disk(folder / n) for n in scores.index}
-        self.names = sorted(self._paths)
-        self.scores = scores.loc[self.names]
-        every = [(n, self.scores[n], self._paths[n].stat().st_size) for n in self.names]
-        self.fingerprint = fingerprint(["biq2021", split, *every])
-
-    def __getitem__(self, index: int) -> Record:
-        name = self.names[index]
-        image = read_image(self._paths[name])
-        return Record(name, image, mos=float(self.scores[name]), mos_range=(0.0, 1.0))
+        paths = {n: files.get(n.lower()) or on_disk(folder / n) for n in scores.index}
+        self._fill(scores, paths, "biq2021", split)
 
 
 def read_scores(
-    path: Path, name: str = "Image Name", mos: str = "MOS", highest: float = 1.0
+    path: Path, name: str = "Image Name", mos: str = "MOS", highest: float = 1.0, *more: str
 ) -> pd.DataFrame:
-    """Read a table of scores by picture: the columns of those names, scores from 0 to `highest`."""
-    table = pd.read_csv(path)
-    if not {name, mos} <= set(table.columns):
-        raise ValueError(f"{path} must have the columns {name!r} and {mos!r}; download it again")
+    """Read a table of pictures: columns of those names, and `more`; MOS from 0 to `highest`."""
+    table, needed = pd.read_csv(path), [name, mos, *more]
+    if not set(needed) <= set(table.columns):
+        raise ValueError(f"{path} must have the columns {', '.join(needed)}; download it again")
     table = table.set_index(name).astype({mos: float})
     bad = table.index.duplicated() | ~table[mos].between(0, highest)  # NaN is not between either
     if bad.any():

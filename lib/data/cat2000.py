@@ -27,12 +27,10 @@ SIGMA = 48.0
 SOURCE = Source(  # address and hash are pysaliency's (external_datasets/cat2000.py)
     url="http://saliency.mit.edu/trainSet.zip",
     about="4 GB",
-    limit_mb=40_000,
     files={"Stimuli/": "Stimuli/", "FIXATIONLOCS/": "FIXATIONLOCS/"},
-    counts={
-        "Stimuli/*/[0-9]*.jpg": (2_000, (1920, 1080)),
-        "FIXATIONLOCS/*/[0-9]*.mat": (2_000, ()),
-    },
+    omit="Output/",
+    limit_mb=40_000,
+    counts={"Stimuli/*/[0-9]*.jpg": (2_000, (1920, 1080)), "FIXATIONLOCS/*/*.mat": (2_000, ())},
     md5="56ad5c77e6c8f72ed9ef2901628d6e48",
     terms="none stated",
     page="https://saliency.tuebingen.ai/datasets.html",

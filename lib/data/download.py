@@ -20,6 +20,7 @@ from PIL import Image
 MANIFESTS = Path(__file__).parent / "manifests"
 SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff"}
 SIGNATURES |= {".bmp": b"BM", ".mat": b"MATLAB"}
+PYIQA = "https://huggingface.co/datasets/chaofengc/IQA-PyTorch-Datasets (and -Datasets-metainfo)"
 
 
 class DownloadError(Exception):
@@ -42,8 +43,9 @@ class Source:
 
     url: str  # a zip archive, https or Google Drive; "pyiqa:NAME": pyiqa's downloader knows it
     about: str  # size of the download
-    limit_mb: int = 0  # refuse to unpack more than this
     files: Mapping[str, str]  # start of a path in the archive (or below its top) -> in ours
+    omit: str = "\0"  # part of a path that is not wanted all the same
+    limit_mb: int = 0  # refuse to unpack more than this
     manifest: str = ""  # file of `MANIFESTS`, or none, and then:
     # pattern -> how many files, and the width and height of each ("()": they differ, or no picture)
     counts: Mapping[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
@@ -71,8 +73,7 @@ class Source:
                 found.append(f"{name} is not the published file")
         for pattern, (count, size) in self.counts.items():
             paths = sorted(folder.glob(pattern))
-            wrong = f"{pattern}: {len(paths)} files, not {count}"
-            found += [wrong] * abs(count - len(paths))
+            found += [f"{pattern}: {len(paths)} files, not {count}"] * abs(count - len(paths))
             found += [fault for path in paths for fault in _misfit(path, size)]
         return found
 
@@ -94,11 +95,10 @@ class Source:
             (scratch / "files").replace(folder)
         except Exception as error:  # the libraries that fetch raise what they like
             reason = " ".join(str(error).split()) or type(error).__name__
-            by_hand = f", or get it from {self.page} and fill that folder" if self.page else ""
-            holds = f" ({', '.join(self.counts)})" if by_hand and self.counts else ""
+            hand = f", or put {', '.join(self.counts)} from {self.page} there" if self.page else ""
             raise DownloadError(
                 f"{self.url} could not be fetched into {folder} ({reason}); see to the network and "
-                f"{self.about} of disk, and run the command again{by_hand}{holds}"
+                f"the disk ({self.about}), and run the command again{hand}"
             ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -134,7 +134,7 @@ class Source:
                 whole, below = member.filename, member.filename.partition("/")[2]
                 pairs = ((name, start) for name in (whole, below) for start in self.files)
                 name, start = next((p for p in pairs if p[0].startswith(p[1])), ("", ""))
-                if start and not member.is_dir():
+                if start and self.omit not in name and not member.is_dir():
                     member.filename = self.files[start] + name.removeprefix(start)
                     wanted.append(member)
             if sum(member.file_size for member in wanted) > self.limit_mb * 1e6:

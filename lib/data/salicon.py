@@ -8,6 +8,7 @@ pointer, which stands in for the eye. The test part (5,000) has no public fixati
     fixations/<train|val>/COCO_<train|val>2014_<number>.mat    gaze: an entry a person
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,31 +22,24 @@ from lib.store import fingerprint
 
 COUNTS = {"train": 10_000, "val": 5_000}
 SIGMA = 19.0  # pixels: how the authors' own `buildFixMap` blurs (github.com/NUS-VIP/salicon-api)
-
-
-def _part(drive: str, about: str, md5: str, ending: str, size: tuple[int, ...]) -> Source:
-    return Source(
-        url=f"https://drive.google.com/uc?id={drive}",
-        about=about,
-        limit_mb=20_000,
-        files={f"{split}/": f"{split}/" for split in COUNTS},
-        counts={f"{s}/COCO_{s}2014_*.{ending}": (count, size) for s, count in COUNTS.items()},
-        md5=md5,
-        terms="none stated; photographs: COCO's",
-        page="http://salicon.net/challenge-2017",
-    )
-
-
-SOURCE = {  # addresses and hashes are pysaliency's (external_datasets/salicon.py)
-    "images": _part(
-        "1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
-        *("3 GB", "eb2a1bb706633d1b31fc2e01422c5757", "jpg", (640, 480)),
-    ),
-    "fixations": _part(
-        "1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
-        *("unstated GB", "462b70f4f9e8ea446ac628e46cea8d3d", "mat", ()),
-    ),
-}
+IMAGES = Source(  # addresses and hashes are pysaliency's (external_datasets/salicon.py)
+    url="https://drive.google.com/uc?id=1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
+    about="3 GB",
+    files={"train/": "train/", "val/": "val/"},
+    limit_mb=20_000,
+    counts={f"{s}/COCO_{s}2014_*.jpg": (n, (640, 480)) for s, n in COUNTS.items()},
+    md5="eb2a1bb706633d1b31fc2e01422c5757",
+    terms="none stated; photographs: COCO's",
+    page="http://salicon.net/challenge-2017",
+)
+FIXATIONS = replace(
+    IMAGES,
+    url="https://drive.google.com/uc?id=1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
+    about="size unstated",
+    counts={f"{s}/COCO_{s}2014_*.mat": (n, ()) for s, n in COUNTS.items()},
+    md5="462b70f4f9e8ea446ac628e46cea8d3d",
+)
+SOURCE = {"images": IMAGES, "fixations": FIXATIONS}
 
 
 class SALICON(Dataset):
