@@ -72,8 +72,7 @@ def _data(options: argparse.Namespace) -> bool:
             folder = data_dir() / name / part
             faults = len(source.faults(folder))
             state = f"{faults} files to get" if faults else "here"
-            label = f"{name} {part}"
-            print(f"{label:18}{state:24}{source.about:23}{source.terms:35}{folder}")
+            print(f"{name + ' ' + part:18}{state:24}{source.about:23}{source.terms:35}{folder}")
             missing |= {folder: source} if faults else {}
     whole = True
     for folder, source in missing.items():

@@ -48,9 +48,8 @@ class CAT2000(Dataset):
         paths = on_disk(self._stimuli, "paper").glob("*/[0-9]*.jpg")
         paths = [path for path in paths if path.parent.name != "Output"]
         self.names = sorted(path.relative_to(self._stimuli).as_posix() for path in paths)
-        every = [self._stimuli / name for name in self.names]
-        every += [on_disk(self._mat(name), "paper") for name in self.names]
-        sizes = [path.stat().st_size for path in every]
+        files = (path for n in self.names for path in (self._stimuli / n, self._mat(n)))
+        sizes = [on_disk(path, "paper").stat().st_size for path in files]
         self.fingerprint = fingerprint(["cat2000", self.sigma, long_side, *self.names, *sizes])
 
     def _mat(self, name: str) -> Path:

@@ -16,7 +16,6 @@ from lib.data.biq2021 import Scored, read_scores
 from lib.data.download import PYIQA, Source, on_disk
 
 META = "meta_info/meta_info_LIVEChallengeDataset.csv"
-TRAINING = [f"t{number}.bmp" for number in range(1, 8)]
 SOURCE = Source(  # no hash is published: pictures are counted
     url="pyiqa:livec",
     about="330 MB",
@@ -37,7 +36,8 @@ class CLIVE(Scored):
         scores = read_scores(on_disk(Path(root) / META, "paper"), "img_name", "mos", 100).mos
         # Editions of the table differ in whether a name has its folder before it.
         scores.index = [Path(name).name for name in scores.index]
-        scores, folder = scores.drop(TRAINING, errors="ignore"), Path(root) / "LIVEC"
+        scores = scores.drop([f"t{number}.bmp" for number in range(1, 8)], errors="ignore")
+        folder = Path(root) / "LIVEC"
         files = {path.name: path for path in folder.rglob("*.*")}
         paths = {n: files.get(n) or on_disk(folder / "Images" / n, "paper") for n in scores.index}
         self._fill(scores, paths, "clive")

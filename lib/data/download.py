@@ -18,8 +18,8 @@ import pooch
 from PIL import Image
 
 MANIFESTS = Path(__file__).parent / "manifests"
-SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff"}
-SIGNATURES |= {".bmp": b"BM", ".mat": b"MATLAB"}
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+SIGNATURES = {".png": PNG, ".jpg": JPEG, ".bmp": b"BM", ".mat": b"MATLAB"}
 PYIQA = "https://huggingface.co/datasets/chaofengc/IQA-PyTorch-Datasets (and -Datasets-metainfo)"
 
 
@@ -44,7 +44,7 @@ class Source:
     url: str  # a zip archive, https or Google Drive; "pyiqa:NAME": pyiqa's downloader knows it
     about: str  # size of the download
     files: Mapping[str, str]  # start of a path in the archive (or below its top) -> in ours
-    omit: str = "\0"  # part of a path that is not wanted all the same
+    omit: str = ""  # part of a path that is not wanted all the same
     limit_mb: int = 0  # refuse to unpack more than this
     manifest: str = ""  # file of `MANIFESTS`, or none, and then:
     # pattern -> how many files, and the width and height of each ("()": they differ, or no picture)
@@ -74,7 +74,7 @@ class Source:
         for pattern, (count, size) in self.counts.items():
             paths = sorted(folder.glob(pattern))
             found += [f"{pattern}: {len(paths)} files, not {count}"] * abs(count - len(paths))
-            found += [fault for path in paths for fault in _misfit(path, size)]
+            found += (fault for path in paths for fault in _misfit(path, size))
         return found
 
     def fetch(self, folder: Path) -> None:
@@ -109,19 +109,20 @@ class Source:
             from pyiqa.data.dataset_api import load_dataset  # two seconds
 
             load_dataset(self.url.removeprefix("pyiqa:"), scratch / "all")
-            for theirs, ours in self.files.items():
-                (files / ours).parent.mkdir(parents=True, exist_ok=True)
-                (scratch / "all" / theirs).rename(files / ours)
+            for name in self.files:
+                if (got := scratch / "all" / name).exists():
+                    (files / name).parent.mkdir(parents=True, exist_ok=True)
+                    got.rename(files / name)
             return
-        archive, options = scratch / "archive.zip", {"progressbar": True, "timeout": 60}
+        archive = scratch / (name := "archive.zip")
         if self.url.startswith("https://drive.google.com/"):
             import gdown
 
             gdown.download(self.url, str(archive), use_cookies=False)
         else:
-            where = {"registry": {archive.name: None}, "urls": {archive.name: self.url}}
-            index, get = pooch.create(scratch, "", **where, retry_if_failed=3), pooch.HTTPDownloader
-            index.fetch(archive.name, downloader=get(**options))
+            where = {"registry": {name: None}, "urls": {name: self.url}}
+            get = pooch.HTTPDownloader(progressbar=True, timeout=60)
+            pooch.create(scratch, "", **where, retry_if_failed=3).fetch(name, downloader=get)
         if self.md5 and pooch.file_hash(str(archive), "md5") != self.md5:
             raise ValueError("what came is not the published archive: its md5 differs")
         self._unpack(archive, files)
@@ -134,7 +135,7 @@ class Source:
                 whole, below = member.filename, member.filename.partition("/")[2]
                 pairs = ((name, start) for name in (whole, below) for start in self.files)
                 name, start = next((p for p in pairs if p[0].startswith(p[1])), ("", ""))
-                if start and self.omit not in name and not member.is_dir():
+                if start and not member.is_dir() and not (self.omit and self.omit in name):
                     member.filename = self.files[start] + name.removeprefix(start)
                     wanted.append(member)
             if sum(member.file_size for member in wanted) > self.limit_mb * 1e6:

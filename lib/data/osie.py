@@ -27,6 +27,7 @@ SOURCE = Source(
         "LICENSE": "LICENSE",
     },
     manifest="osie.sha256",
+    terms="MIT",
 )
 
 

@@ -2,7 +2,7 @@
 
 M. Jiang, S. Huang, J. Duan, Q. Zhao, "SALICON: Saliency in Context", CVPR 2015; the edition of 2017
 (salicon.net/challenge-2017), whose fixations were detected anew. 640x480, sharp only near the
-pointer, which stands in for the eye. The test part (5,000) has no public fixations: left out.
+pointer, which stands in for the eye. The test part has no public fixations and is left out.
 
     images/<train|val>/COCO_<train|val>2014_<number>.jpg
     fixations/<train|val>/COCO_<train|val>2014_<number>.mat    gaze: an entry a person
