@@ -5,9 +5,7 @@ quality", IEEE TIP, 2016; live.ece.utexas.edu/research/ChallengeDB. Mostly 500x5
 out and scored as pyiqa has it. Seven pictures that trained the people are left out, as in pyiqa.
 
     LIVEC/...                                       1,169 pictures, .bmp and .JPG, in folders
-    meta_info/meta_info_LIVEChallengeDataset.csv    img_name, mos, std
-
-`mos` goes to 100, higher is better (3.4 to 92.4 occur).
+    meta_info/meta_info_LIVEChallengeDataset.csv    img_name, mos (to 100, best), std
 """
 
 from pathlib import Path
