@@ -7,7 +7,10 @@ from pathlib import Path
 
 from lib.paths import ROOT, data_dir
 
-NEEDED = {"open": ("osie", "biq2021", "sacid")}  # the data sets of each profile that has some
+NEEDED = {  # the data sets of each profile that has some
+    "open": ("osie", "biq2021", "sacid"),
+    "paper": ("salicon", "cat2000", "koniq", "clive", "sacid"),
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,16 +65,22 @@ def _notebooks(options: argparse.Namespace) -> bool:
 def _data(options: argparse.Namespace) -> bool:
     from lib.data.download import DownloadError
 
-    whole = True
+    missing = {}
     for name in NEEDED.get(options.profile, ()):
-        source, folder = import_module(f"lib.data.{name}").SOURCE, data_dir() / name
-        faults = source.faults(folder)
-        print(f"{name:10}{'here' if not faults else f'{len(faults)} files to get':24}{folder}")
+        found = import_module(f"lib.data.{name}").SOURCE  # one, or one a part
+        for part, source in found.items() if isinstance(found, dict) else [("", found)]:
+            folder = data_dir() / name / part
+            faults = len(source.faults(folder))
+            state = f"{faults} files to get" if faults else "here"
+            print(f"{name + ' ' + part:18}{state:24}{source.about:23}{source.terms:35}{folder}")
+            missing |= {folder: source} if faults else {}
+    whole = True
+    for folder, source in missing.items():
         try:
             source.fetch(folder)
         except DownloadError as error:
             whole = False
-            print(f"error: {error}", file=sys.stderr)
+            print(f"\nerror: {error}", file=sys.stderr)  # below a progress bar
     return whole
 
 

@@ -26,7 +26,24 @@ SOURCE = Source(
 )
 
 
-class BIQ2021(Dataset):
+class Scored(Dataset):
+    """Pictures on disk with a MOS each, by name; a data set says which, and its `mos_range`."""
+
+    mos_range = (0.0, 1.0)
+
+    def _fill(self, scores: pd.Series, paths: dict[str, Path], *key: object) -> None:
+        self._paths, self.names = paths, sorted(paths)
+        self.scores = scores.loc[self.names]
+        every = [(n, self.scores[n], paths[n].stat().st_size) for n in self.names]
+        self.fingerprint = fingerprint([*key, *every])
+
+    def __getitem__(self, index: int) -> Record:
+        name = self.names[index]
+        image, mos = read_image(self._paths[name]), float(self.scores[name])
+        return Record(name, image, mos=mos, mos_range=self.mos_range)
+
+
+class BIQ2021(Scored):
     """The photographs of one official split, "train" or "test"."""
 
     kind = "human MOS (30 laboratory observers)"
@@ -35,30 +52,26 @@ class BIQ2021(Dataset):
         if split not in CSV:
             raise ValueError(f"split must be one of {sorted(CSV)}, not {split!r}")
         self.name, folder = f"BIQ2021 {split}", on_disk(Path(root) / "Images")
-        scores = _read_scores(on_disk(Path(root) / CSV[split]))
+        scores = read_scores(on_disk(Path(root) / CSV[split])).MOS
         # One file is `.JPG` on disk and `.jpg` in the CSV: look names up without case.
         files = {path.name.lower(): path for path in folder.iterdir()}
-        self._paths = {n: files.get(n.lower()) or on_disk(folder / n) for n in scores.index}
-        self.names = sorted(self._paths)
-        self.scores = scores.loc[self.names]
-        every = [(n, self.scores[n], self._paths[n].stat().st_size) for n in self.names]
-        self.fingerprint = fingerprint(["biq2021", split, *every])
-
-    def __getitem__(self, index: int) -> Record:
-        name = self.names[index]
-        image = read_image(self._paths[name])
-        return Record(name, image, mos=float(self.scores[name]), mos_range=(0.0, 1.0))
+        paths = {n: files.get(n.lower()) or on_disk(folder / n) for n in scores.index}
+        self._fill(scores, paths, "biq2021", split)
 
 
-def _read_scores(path: Path) -> pd.Series:
-    table = pd.read_csv(path)
-    if not {"Image Name", "MOS"} <= set(table.columns):
-        raise ValueError(f"{path} must have the columns 'Image Name' and 'MOS'; download it again")
-    scores = table.set_index("Image Name")["MOS"].astype(float)
-    bad = scores.index.duplicated() | ~scores.between(0, 1)  # NaN is not between either
+def read_scores(
+    path: Path, name: str = "Image Name", mos: str = "MOS", highest: float = 1.0, *more: str
+) -> pd.DataFrame:
+    """Read a table of pictures: columns of those names, and `more`; MOS from 0 to `highest`."""
+    table, needed = pd.read_csv(path), [name, mos, *more]
+    if not set(needed) <= set(table.columns):
+        raise ValueError(f"{path} must have the columns {', '.join(needed)}; download it again")
+    table = table.set_index(name).astype({mos: float})
+    bad = table.index.duplicated() | ~table[mos].between(0, highest)  # NaN is not between either
     if bad.any():
-        raise ValueError(f"{path} must score {scores.index[bad][0]!r} once, from 0 to 1; mend it")
-    return scores
+        first = table.index[bad][0]
+        raise ValueError(f"{path} must score {first!r} once, from 0 to {highest:g}; mend it")
+    return table
 
 
 open = BIQ2021  # what `data.load` calls

@@ -1,49 +1,62 @@
 """Fetch the public data sets: what is here, what is missing, and how it gets here.
 
-A data set is one zip archive and a manifest of the files that must come out of it (``sha256sum``'s
-format; "-" where a hash is not known). It is unpacked into a scratch folder, every file is checked,
-and the folder gets its name in one step: nothing half-written is ever seen under it. Downloads
-don't resume: GitHub sends these archives in chunks, without length or ranges, so no client can.
+A source is an archive and what must come out of it: a manifest of its files (``sha256sum``'s
+format; "-" where a hash is not known) or, where nobody published one, how many there are of which
+size. It is unpacked into a scratch folder, every file is checked, and the folder gets its name in
+one step: nothing half-written is ever seen under it. Downloads don't resume: GitHub sends archives
+in chunks, without length or ranges, so no client can.
 """
 
 import hashlib
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pooch
+from PIL import Image
 
 MANIFESTS = Path(__file__).parent / "manifests"
-SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff"}
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+SIGNATURES = {".png": PNG, ".jpg": JPEG, ".bmp": b"BM", ".mat": b"MATLAB"}
+PYIQA = "https://huggingface.co/datasets/chaofengc/IQA-PyTorch-Datasets (and -Datasets-metainfo)"
 
 
 class DownloadError(Exception):
     """Something could not be fetched or is not what it should be; the message says the mend."""
 
 
-def on_disk(path: Path) -> Path:
+def on_disk(path: Path, profile: str = "open") -> Path:
     """Return the path of a file or folder that `make data` gets, or say how to get it."""
     if not path.exists():
+        command = f"`make data PROFILE={profile}`"
         raise FileNotFoundError(
-            f"{path} is not there; run `make data PROFILE=open`, or point DATA_DIR at the data sets"
+            f"{path} is not there; run {command}, or point DATA_DIR at the data sets"
         )
     return path
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from."""
+    """Where a data set, or a part of it, comes from."""
 
-    url: str  # one zip archive, https
+    url: str  # a zip archive, https or Google Drive; "pyiqa:NAME": pyiqa's downloader knows it
     about: str  # size of the download
-    limit_mb: int  # refuse to unpack more than this
-    files: Mapping[str, str]  # start of a path in the archive (below its top folder) -> in ours
-    manifest: str  # file of `MANIFESTS`
+    files: Mapping[str, str]  # start of a path in the archive (or below its top) -> in ours
+    omit: str = ""  # part of a path that is not wanted all the same
+    limit_mb: int = 0  # refuse to unpack more than this
+    manifest: str = ""  # file of `MANIFESTS`, or none, and then:
+    # pattern -> how many files, and the width and height of each ("()": they differ, or no picture)
+    counts: Mapping[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
+    md5: str = ""  # of the archive, where somebody published it
+    terms: str = "see its page"  # licence, as its page says it
+    page: str = ""  # where a person gets it by hand
 
     def expected(self) -> dict[str, str]:
-        """Return every file of the data set with its sha256 ("-": not known)."""
+        """Return every file of the manifest with its sha256 ("-": not known)."""
+        if not self.manifest:
+            return {}
         lines = (MANIFESTS / self.manifest).read_text(encoding="utf-8").splitlines()
         return {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
 
@@ -54,12 +67,14 @@ class Source:
             path = folder / name
             if not path.is_file():
                 found.append(f"{name} is missing")
-                continue
-            content, signature = path.read_bytes(), SIGNATURES.get(path.suffix.lower(), b"")
-            if digest == "-" and not content.startswith(signature):
-                found.append(f"{name} is no {path.suffix} file")
-            elif digest not in ("-", hashlib.sha256(content).hexdigest()):
+            elif digest == "-":
+                found += _misfit(path, ())
+            elif digest != hashlib.sha256(path.read_bytes()).hexdigest():
                 found.append(f"{name} is not the published file")
+        for pattern, (count, size) in self.counts.items():
+            paths = sorted(folder.glob(pattern))
+            found += [f"{pattern}: {len(paths)} files, not {count}"] * abs(count - len(paths))
+            found += (fault for path in paths for fault in _misfit(path, size))
         return found
 
     def fetch(self, folder: Path) -> None:
@@ -73,35 +88,71 @@ class Source:
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             scratch.mkdir(parents=True)
-            archive, get = "archive.zip", pooch.HTTPDownloader(progressbar=True, timeout=60)
-            where = {"registry": {archive: None}, "urls": {archive: self.url}}
-            pooch.create(scratch, "", **where, retry_if_failed=3).fetch(archive, downloader=get)
-            self._unpack(scratch / archive, scratch / "files")
+            self._get(scratch, scratch / "files")
             if faults := self.faults(scratch / "files"):
-                raise DownloadError(
-                    f"{len(faults)} files of {self.url} are not as expected: {faults[0]}; the "
-                    "archive has changed or was cut short: run the command again"
-                )
+                raise ValueError(f"{len(faults)} files are not as expected: {faults[0]}")
             shutil.rmtree(folder, ignore_errors=True)
             (scratch / "files").replace(folder)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # the libraries that fetch raise what they like
+            reason = " ".join(str(error).split()) or type(error).__name__
+            hand = f", or put {', '.join(self.counts)} from {self.page} there" if self.page else ""
             raise DownloadError(
-                f"{self.url} could not be fetched into {folder} ({error}); free "
-                f"{self.about} of disk, see to the network, and run the command again"
+                f"{self.url} could not be fetched into {folder} ({reason}); see to the network and "
+                f"the disk ({self.about}), and run the command again{hand}"
             ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _get(self, scratch: Path, files: Path) -> None:
+        """Fill the folder `files`, by the means that the address asks for."""
+        if self.url.startswith("pyiqa:"):
+            from pyiqa.data.dataset_api import load_dataset  # two seconds
+
+            load_dataset(self.url.removeprefix("pyiqa:"), scratch / "all")
+            for name in self.files:
+                if (got := scratch / "all" / name).exists():
+                    (files / name).parent.mkdir(parents=True, exist_ok=True)
+                    got.rename(files / name)
+            return
+        archive = scratch / (name := "archive.zip")
+        if self.url.startswith("https://drive.google.com/"):
+            import gdown
+
+            gdown.download(self.url, str(archive), use_cookies=False)
+        else:
+            where = {"registry": {name: None}, "urls": {name: self.url}}
+            get = pooch.HTTPDownloader(progressbar=True, timeout=60)
+            pooch.create(scratch, "", **where, retry_if_failed=3).fetch(name, downloader=get)
+        if self.md5 and pooch.file_hash(str(archive), "md5") != self.md5:
+            raise ValueError("what came is not the published archive: its md5 differs")
+        self._unpack(archive, files)
 
     def _unpack(self, archive: Path, folder: Path) -> None:
         """Extract the wanted files; `ZipFile` itself drops drives, links and steps upwards."""
         with zipfile.ZipFile(archive) as zipped:
             wanted = []
             for member in zipped.infolist():
-                name = member.filename.partition("/")[2]  # below the top folder
-                start = next((s for s in self.files if name.startswith(s)), None)
-                if start and not member.is_dir():
+                whole, below = member.filename, member.filename.partition("/")[2]
+                pairs = ((name, start) for name in (whole, below) for start in self.files)
+                name, start = next((p for p in pairs if p[0].startswith(p[1])), ("", ""))
+                if start and not member.is_dir() and not (self.omit and self.omit in name):
                     member.filename = self.files[start] + name.removeprefix(start)
                     wanted.append(member)
             if sum(member.file_size for member in wanted) > self.limit_mb * 1e6:
-                raise DownloadError(f"{self.url} unpacks to more than {self.limit_mb} MB: refused")
+                raise ValueError(f"it unpacks to more than {self.limit_mb} MB: refused")
             zipped.extractall(folder, wanted)
+
+
+def _misfit(path: Path, size: tuple[int, ...]) -> list[str]:
+    """Say what a file's first bytes tell against it: its kind or, if one is given, its size."""
+    with path.open("rb") as file:
+        kind = SIGNATURES.get(path.suffix.lower(), b"")
+        if file.read(len(kind)) != kind:
+            return [f"{path.name} is no {path.suffix} file"]
+    if not size:
+        return []
+    try:
+        with Image.open(path) as picture:  # reads the header alone
+            return [] if picture.size == size else [f"{path.name} is {picture.size}, not {size}"]
+    except OSError:
+        return [f"{path.name} is no picture"]

@@ -27,6 +27,7 @@ SOURCE = Source(
         "LICENSE": "LICENSE",
     },
     manifest="osie.sha256",
+    terms="MIT",
 )
 
 
@@ -49,14 +50,24 @@ class OSIE(Dataset):
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
         image = read_image(self.root / "stimuli" / name)
-        scale = 1.0 if self.long_side is None else self.long_side / max(image.shape[:2])
-        height, width = (round(side * scale) for side in image.shape[:2])
-        image = resize_image(image, height, width)
-        x, y = (self._fixations[name] * scale).T
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # some gaze leaves the screen
-        fixations = np.column_stack([x, y])[inside]
-        density = fixation_density(fixations, (height, width), self.sigma * scale)
-        return Record(name, image, fixations, density)
+        return gaze_record(name, image, self._fixations[name], self.sigma, self.long_side)
+
+
+def gaze_record(
+    name: str, image: np.ndarray, fixations: np.ndarray, sigma: float, long_side: int | None = None
+) -> Record:
+    """Lay gaze (Nx2, pixels from 0) over its picture, all reduced to `long_side` if there is one.
+
+    `sigma` (pixels of the whole picture) is the width of the density's Gaussian.
+    """
+    scale = 1.0 if long_side is None else long_side / max(image.shape[:2])
+    height, width = (round(side * scale) for side in image.shape[:2])
+    image = resize_image(image, height, width)
+    x, y = (fixations * scale).T
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # some gaze leaves the screen
+    fixations = np.column_stack([x, y])[inside]
+    density = fixation_density(fixations, (height, width), sigma * scale)
+    return Record(name, image, fixations, density)
 
 
 def _read_fixations(mat: Path) -> dict[str, np.ndarray]:
