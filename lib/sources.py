@@ -72,7 +72,7 @@ def cam_source(
 def published_sources(
     names: Sequence[str], neighbours: bool = False, long_side: int = LONG_SIDE, **options: object
 ) -> tuple[list[Source], dict[str, str]]:
-    """Maps of published IQA models, keys of `PUBLISHED`; the reason for each that can't be had.
+    """Explain published IQA models, keys of `PUBLISHED`; the reason for each that can't be had.
 
     With `neighbours`, also of the layers beside the one explained. `options`: see `cam_source`.
     """

@@ -70,7 +70,7 @@ PUBLISHED = {  # named as in Table I; sizes are of the feature map of a picture 
 
 
 class Published(nn.Module):
-    """A network of pyiqa's with what a CAM asks of a `Baseline`; its weights are shared, not copied.
+    """A network of pyiqa's, with what a CAM asks of a `Baseline`; the weights are not copied.
 
     As in [44] the views of the smoothing multiply the *normalised* picture: that is what goes in
     here, and `forward` undoes it for pyiqa's network, which normalises inside. Where pyiqa averages
