@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from lib import models
 from lib._torchvision import ensure_torchvision_imports
 from lib.models.backbones import best_device
-from lib.models.baseline import Baseline
+from lib.models.published import explain
 from lib.models.sgdnet import VARIANTS, load_sgdnet
 from lib.records import Dataset
 from lib.report import require
@@ -45,7 +45,7 @@ class Entry:
     """One row of the registry: what is known of a metric before it is opened."""
 
     group: str  # in Table III, or "beyond the paper"
-    open: Callable[[], tuple]  # score and sign of `Metric`, digest of weights, network if ours
+    open: Callable[[], tuple]  # score and sign of `Metric`, digest of weights, network if any
     reads_reference: bool = False
     reads_saliency: bool = False  # a saliency map from outside, when it judges a picture
     weights: str = "none"  # or "shipped", or what must be downloaded
@@ -59,7 +59,7 @@ class Metric(Entry):
     score: Callable[..., torch.Tensor]  # of images, reference, saliency
     sign: int  # 1 where higher is better, else -1
     key: str  # digest of everything that decides the scores; for caches
-    network: Baseline | None = None  # ours, of which a GradCAM can be had
+    network: torch.nn.Module | None = None  # ours or `PUBLISHED`: a GradCAM of it can be had
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray, reference: Maybe = None, saliency: Maybe = None):
@@ -199,7 +199,8 @@ def _pyiqa(name: str) -> tuple:
         return network(pixels(images), *extra)
 
     parts = [network.net, *getattr(network.net, "clip_model", [])]  # CLIP-IQA hides CLIP in a list
-    return score, -1 if network.lower_better else 1, fingerprint(map(weights_fingerprint, parts))
+    digest, sign = fingerprint(map(weights_fingerprint, parts)), -1 if network.lower_better else 1
+    return score, sign, digest, explain(name, network.net, sign)
 
 
 def _brisque() -> tuple:  # pyiqa's, with the support vectors of its authors' release
