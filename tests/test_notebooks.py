@@ -15,7 +15,8 @@ OPEN = ROOT / "figures" / "open"
 
 SMALL = {  # parameters of a quick run
     "00": "",
-    "01": "IQA_MODELS=['baseline-lite0'] INPUT_LONG_SIDE=128 FOLDS=2 ABLATION_IMAGES=2",
+    "01": "IQA_MODELS=['baseline-lite0'] INPUT_LONG_SIDE=128 FOLDS=2 ABLATION_IMAGES=2 "
+    "PREDICTORS=['msi-net']",
     "02": "IMAGES=3 MODELS=['baseline-lite0','piqe'] FILLS=['mean'] TWELFTHS=[0,3,12] "
     "LONG_SIDE=96 GAZE_IMAGES=2 EXAMPLES=[1] RESAMPLES=50",
     "03": "EPOCHS=1 IMAGE_SIZE=64 CROP_SIZE=32 INPUT_LONG_SIDE=64 FIGURE_IMAGES=[0,1]",
@@ -66,7 +67,7 @@ def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
 SILLY = {
     "01": "IMAGES=0 IMAGES=-3 IQA_MODELS=[] IQA_MODELS=['nosuchnet'] FIGURE_IMAGES=[] "
     "FIGURE_IMAGES=[99] INPUT_LONG_SIDE=-1 INPUT_LONG_SIDE=16 ABLATION_IMAGES=-1 FOLDS=20 "
-    "CAM='foo'",
+    "CAM='foo' PREDICTORS=['nosuchnet']",
     "02": "MODELS=[] TWELFTHS=[0,6,15] EXAMPLES=[9] FILLS=['white']",
     "03": "REPEATS=1 CROP_SIZE=50 SALIENCY_LOSS='mse' FIGURE_IMAGES=[99]",
 }
