@@ -60,7 +60,7 @@ help: ## print this
 
 setup: $(INSTALLED) ## create .venv from the lock, or bring it up to date
 
-data: $(INSTALLED) ## say which data sets PROFILE needs and fetch what is missing
+data: $(INSTALLED) ## say which data sets PROFILE (open, paper) needs and fetch what is missing
 	@$(PY) -m lib data --profile $(PROFILE)
 
 reproduce: check-notebooks $(EXECUTED) ## run the notebooks that need it; tables and figures land in figures/
