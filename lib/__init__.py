@@ -6,6 +6,7 @@ Where an item of the paper is:
 HiResCAM, GradCAM [31, 33]                            `lib/cam.py`: `METHODS`
 smoothing by six views and by the SVD [44]            `lib/cam.py`: `extract_cam`
 Baseline: trunk, GAP, MLP (III-A)                     `lib/models/baseline.py`: `Baseline`
+GradCAM of TOPIQ, DBCNN, CLIP-IQA+ (Table I)          `lib/models/published.py`: `PUBLISHED`
 CenterPrior (III-A)                                   `lib/maps.py`: `GaussianPrior`
 map transforms of [45]                                `lib/transforms.py`: `MapTransform`
 NSS, SIM, CC, KLD, AUC                                `lib/metrics.py`

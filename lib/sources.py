@@ -86,8 +86,8 @@ def published_sources(
     for network, name in ((metric.network, rows[metric.name]) for metric in found):
         for layer in (network.row.layer, *network.row.neighbours * neighbours):
             method = name if layer == network.row.layer else f"{name}, {layer}"
-            where = {"layer": network.layer(layer), "layer_name": network.layer_key(layer)}
-            made.append(cam_source(method, network, long_side=long_side, **where, **options))
+            where = network.layer(layer) | {"long_side": long_side}
+            made.append(cam_source(method, network, **where, **options))
     return made, {rows[metric]: reason for metric, reason in missing.items()}
 
 

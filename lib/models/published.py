@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 VERSION = 1  # of the numbers in the cache
-# Pixels: no picture of Table I is enlarged to it. KonIQ-10k's 512x384, at which pyiqa trains TOPIQ,
-# DBCNN and HyperIQA; MANIQA's authors shrank its pictures to `WHOLE`, CLIP-IQA+'s took 1024x768.
+# Pixels: KonIQ-10k's 512x384, at which pyiqa trains TOPIQ, DBCNN and HyperIQA; SALICON has 640x480.
+# MANIQA's authors squeezed KonIQ-10k's 1024x768 to `WHOLE`, CLIP-IQA+'s took it as it is.
 LONG_SIDE = 512
 WHOLE = 224  # pixels a side; HyperIQA and MANIQA take no other
 
@@ -93,15 +93,12 @@ class Published(nn.Module):
     @property
     def last_layer(self) -> nn.Module:
         """The layer whose output is explained."""
-        return self.layer(self.row.layer)
+        return self.layer(self.row.layer)["layer"]
 
-    def layer(self, name: str) -> nn.Module:
-        """Return a layer by its name in `PUBLISHED`."""
-        return self.parts[-1].get_submodule(name)
-
-    def layer_key(self, name: str) -> str:
-        """Name a layer for the cache, with what decides its map beside the weights."""
-        return f"{self.row.metric} {name}, pyiqa {version('pyiqa')}, {VERSION}"
+    def layer(self, name: str) -> dict[str, nn.Module | str]:
+        """Find a layer by its name in `PUBLISHED`: arguments for `lib.sources.cam_source`."""
+        key = f"{self.row.metric} {name}, pyiqa {version('pyiqa')}, {VERSION}"
+        return {"layer": self.parts[-1].get_submodule(name), "layer_name": key}
 
     def normalize(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Turn BxHxWx3 uint8 into the Bx3xHxW float that the layers of the network see."""
