@@ -65,6 +65,8 @@ def _notebooks(options: argparse.Namespace) -> bool:
 def _data(options: argparse.Namespace) -> bool:
     from lib.data.download import DownloadError
 
+    if options.profile not in NEEDED:
+        print(f"{options.profile} reads no data set; PROFILE is one of {', '.join(NEEDED)}")
     missing = {}
     for name in NEEDED.get(options.profile, ()):
         found = import_module(f"lib.data.{name}").SOURCE  # one, or one a part
@@ -99,9 +101,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status (0 fine, 1 failed, 130 stopped)."""
     options = _parser().parse_args(arguments)
     try:
-        return (
-            0 if {"data": _data, "train": _train}.get(options.command, _notebooks)(options) else 1
-        )
+        work = {"data": _data, "train": _train}.get(options.command, _notebooks)
+        return 0 if work(options) else 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
