@@ -58,13 +58,27 @@ def imports(path):
     return found
 
 
-# The goal is 4,500 lines of lib, with the paper's own data and networks (900 of today's), and as
-# many of tests: lower these with each cut.
-LIB_LINES, TEST_LINES = 5_750, 6_300
+# The goal is 4,000 lines of lib and 4,500 of tests, and 500 more of lib with the paper's data and
+# networks, which are counted apart. Below are today's counts: lower them with each cut.
+PAPER = {"salicon", "cat2000", "koniq", "clive", "msinet", "tensorflow1", "transalnet", "published"}
+PAPER |= {"test_paper_data", "test_published_iqa", "test_published_saliency", "msinet_tensorflow"}
+LIB_LINES, TEST_LINES = 5_035, 5_195
+PAPER_LIB_LINES, PAPER_TEST_LINES = 705, 1_115
+
+
+def total(paths, paper):
+    return sum(lines(path) for path in paths if (path.stem in PAPER) == paper)
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12 is open: neither goal is reached yet")
+@pytest.mark.parametrize(("paths", "goal"), [(FILES, 4_000), (TESTS, 4_500)], ids=["lib", "tests"])
+def test_the_house_is_as_thin_as_it_should_be(paths, goal):
+    assert total(paths, False) <= goal
 
 
 def test_the_lib_gets_thinner_and_no_thicker():
-    assert sum(map(lines, FILES)) <= LIB_LINES
+    assert total(FILES, False) <= LIB_LINES
+    assert total(FILES, True) <= PAPER_LIB_LINES
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)
@@ -76,7 +90,8 @@ def test_no_file_is_over_250_lines_and_no_function_over_60(path):
 
 
 def test_the_tests_get_fewer_and_no_more():
-    assert sum(map(lines, TESTS)) <= TEST_LINES
+    assert total(TESTS, False) <= TEST_LINES
+    assert total(TESTS, True) <= PAPER_TEST_LINES
 
 
 @pytest.mark.parametrize(
