@@ -20,10 +20,11 @@ from lib import training
 from lib.losses import Recipe
 from lib.maps import normalize_sum, resize_map
 from lib.models import saliency
+from lib.models.backbones import best_device
 from lib.models.baseline import KINDS, Baseline, SalLoss, load_baseline, save
 from lib.paths import cache_dir
 from lib.records import Dataset, Record, folds_of
-from lib.sources import Source, cam_source, network_input
+from lib.sources import Source, cam_source, network_input, published_source
 from lib.store import Store, fingerprint, weights_fingerprint
 
 # name -> (network, share of the recipe's saliency weight)
@@ -69,26 +70,32 @@ def proxies(
 ) -> np.ndarray:
     """Give each photograph, `side` x `side` pixels, the saliency to learn from.
 
-    "predictor": the read-outs of all repeats, each trained without its own fold (the paper takes
-    MSI-Net's maps). "observers": the density observed on the photograph's content, the same in
-    every repeat. Returns RxNxGxG float32, each map summing to 1; G = side / `training.MAP_STRIDE`.
+    "predictor": the read-outs of all repeats, each trained without its own fold. "observers": the
+    density observed on the photograph's content. Else a published network, the paper's "msi-net"
+    for one; these two are the same in every repeat. Returns RxNxGxG float32, each map summing to 1;
+    G = side / `training.MAP_STRIDE`.
     """
     cells = (side // training.MAP_STRIDE,) * 2
     if kind == "observers":
         known = {r.name: normalize_sum(resize_map(r.density, cells)) for r in gaze}
         return np.stack([[known[content] for content in quality.contents]] * repeats)
-    if kind != "predictor":
-        raise ValueError(f"proxies must come from 'predictor' or 'observers', not {kind!r}")
-    readouts = saliency.fold_readouts(gaze, repeats, seed)
-    key = [weights_fingerprint(readout) for readout in readouts]
+    if kind == "predictor":
+        readouts = saliency.fold_readouts(gaze, repeats, seed)
+        key = [weights_fingerprint(readout) for readout in readouts]
+
+        def predict(record: Record) -> np.ndarray:
+            return saliency.predict_grid(readouts, record.image)
+    else:
+        source = published_source(kind)
+        key, predict = [source.key], lambda record: source.compute([record])
     store = Store("proxies", saliency.VERSION, data=quality.fingerprint, readouts=key, cells=cells)
     found = []
     for i, name in enumerate(tqdm(quality.names, f"proxies for {quality.name}", unit="image")):
         if (maps := store.get(name)) is None:
-            grids = saliency.predict_grid(readouts, quality[i].image)
-            maps = store.put(name, normalize_sum(resize_map(grids, cells)))
+            maps = store.put(name, normalize_sum(resize_map(predict(quality[i]), cells)))
         found.append(maps)
-    return np.stack(found, axis=1)
+    maps = np.stack(found, axis=1)
+    return np.broadcast_to(maps, (repeats, *maps.shape[1:]))  # a published network's take no room
 
 
 @dataclass(frozen=True)
@@ -159,9 +166,12 @@ def second_output(
     """Saliency as a network gives it, one pass an image; each repeat answers for its fold."""
 
     def source(network: Baseline) -> Source:
+        network.to(best_device())
+
         @torch.inference_mode()
         def compute(records: Sequence[Record]) -> np.ndarray:
-            return network.both(network.normalize(network_input(records, long_side)))[1].numpy()
+            found = network.both(network.normalize(network_input(records, long_side)))[1]
+            return found.cpu().numpy()
 
         return Source("Dual task", method, compute, weights_fingerprint(network))
 

@@ -28,7 +28,8 @@ def _score_record(
     record = dataset[index]
     priors = {method: draw(record.image.shape[:2]) for method, draw in dummies.items()}
     rows = []
-    for method, saliency_map in (priors | extracted).items():
+    maps = {method: np.load(path) for method, path in extracted.items()}
+    for method, saliency_map in (priors | maps).items():
         saliency_map = saliency_map.astype(np.float32)
         corrected = transforms[method].apply(saliency_map, priors["CenterPrior"])
         for stage, judged in ((RAW, saliency_map), (TRANSFORMED, corrected)):
@@ -70,7 +71,7 @@ def evaluate(
         centers = examples["CenterPrior"]
         fitted.append({m: MapTransform.fit(e, densities, centers) for m, e in examples.items()})
         tasks += [
-            (dataset, i, {m: e[i] for m, e in extracted.items()}, dummies, fitted[k])
+            (dataset, i, {m: e.paths[i] for m, e in extracted.items()}, dummies, fitted[k])
             for i in np.flatnonzero(fold == k)
         ]
     scored = run_all(_score_record, tasks, jobs, f"scoring on {dataset.name}", "image")

@@ -20,7 +20,7 @@ from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
 from lib.models.published import LONG_SIDE, PUBLISHED, Published
 from lib.records import Dataset, Record
-from lib.store import Store, fingerprint, weights_fingerprint
+from lib.store import Kept, Store, fingerprint, weights_fingerprint
 
 VERSION = 1  # of the numbers in the cache
 
@@ -59,7 +59,7 @@ def cam_source(
     for the cache, `long_side` the input's, in pixels; for the rest see `lib.cam.extract_cam`.
     """
     options = (kind, aug_smooth, eigen_smooth, eigen_sign)
-
+    model.to(best_device())
     explained = model.last_layer if layer is None else layer
 
     def compute(records: Sequence[Record]) -> np.ndarray:
@@ -94,6 +94,7 @@ def published_sources(
 
 def energy_source(method: str, model: Baseline, group: str, long_side: int = 384) -> Source:
     """Energy of the last feature map: what a trunk looks at when nobody asks it anything."""
+    model.to(best_device())
 
     def compute(records: Sequence[Record]) -> np.ndarray:
         with torch.no_grad():
@@ -106,16 +107,13 @@ def energy_source(method: str, model: Baseline, group: str, long_side: int = 384
     return Source(group, method, compute, fingerprint(key))
 
 
-def extract(
-    source: Source, dataset: Dataset, batch_size: int = 8, progress: bool = True
-) -> list[np.ndarray]:
+def extract(source: Source, dataset: Dataset, batch_size: int = 8, progress: bool = True) -> Kept:
     """Return the map of every record, HxW float16 at the record's resolution, memoised per image.
 
     A run that is killed goes on with the first image that has no map yet.
     """
     store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
-    found: list[np.ndarray | None] = [store.get(name) for name in dataset.names]
-    todo = [i for i, saved in enumerate(found) if saved is None]
+    todo = [i for i, name in enumerate(dataset.names) if store.get(name) is None]
     read = ((index, dataset[index]) for index in todo)
     silent = not (todo and progress)
     with tqdm(total=len(todo), desc=source.method, unit="image", disable=silent) as bar:
@@ -125,17 +123,19 @@ def extract(
                 for (index, record), saliency_map in zip(batch, maps, strict=True):
                     full = resize_map(np.asarray(saliency_map, np.float32), record.image.shape[:2])
                     full = full / (full.max() or 1)  # float16 holds eleven bits: keep them
-                    found[index] = store.put(dataset.names[index], full.astype(np.float16))
+                    store.put(dataset.names[index], full.astype(np.float16))
                 bar.update(len(batch))
-    return found
+    return Kept([store.path(name) for name in dataset.names])
 
 
-def predictor_source(dataset: Dataset, folds: int, seed: int) -> Source:
-    """Predict with the project's saliency predictor, never on an image that it learned from.
+def predictor_source(dataset: Dataset, folds: int, seed: int, name: str = saliency.NAME) -> Source:
+    """Predict with the project's saliency predictor, or a published one (`published_source`).
 
-    On OSIE, its training set, each map comes from a read-out trained without that image; on any
-    other data set from the shipped read-out.
+    On OSIE, its training set, each map of ours comes from a read-out trained without that image; on
+    any other data set from the shipped read-out.
     """
+    if name != saliency.NAME:
+        return published_source(name)
     group, method = "Saliency predictor", "Lite0 read-out (ours)"
     if dataset.name == "OSIE":
         found = saliency.cross_validate(dataset, folds, seed)

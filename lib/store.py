@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,6 +86,19 @@ class Store:
         # The temporary file's name ends in ".npy": np.save would append it to any other.
         write_atomically(self.path(name), lambda path: np.save(path, value, allow_pickle=False))
         return value
+
+
+@dataclass(frozen=True)
+class Kept(Sequence[np.ndarray]):
+    """Stored arrays, each read when it is asked for: thousands of maps don't fit into memory."""
+
+    paths: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.load(self.paths[index], allow_pickle=False)
 
 
 def run_all(

@@ -248,8 +248,8 @@ def test_observed_maps_sum_to_one_and_follow_the_contents():
     found = dual_task.proxies("observers", quality, 96, Spots(4), 2, 0)[1]
     assert np.array_equal(found[0], found[2]) and not np.allclose(found[0], found[1])
     assert found.sum(axis=(1, 2)) == pytest.approx(1) and found.shape == (3, 6, 6)
-    with pytest.raises(ValueError, match="'predictor' or 'observers', not 'msi-net'"):
-        dual_task.proxies("msi-net", quality, 96, Spots(4), 2, 0)
+    with pytest.raises(ValueError, match="no published network 'sam'"):
+        dual_task.proxies("sam", quality, 96, Spots(4), 2, 0)
 
 
 def test_a_trained_network_and_its_scores_are_found_again(experiment, monkeypatch):
