@@ -27,9 +27,15 @@ def require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def paper_table(name: str) -> pd.DataFrame:
-    """Read one of the paper's tables (`table1`, `table2`, `table3`) as printed there."""
-    return pd.read_csv(ROOT / "lib" / "paper" / f"{name}.csv")
+def paper_table(name: str, **ours: str) -> pd.DataFrame:
+    """Read one of the paper's tables (`table1`, `table2`, `table3`), methods named as `ours` are.
+
+    TranSalNet's row is there for both variants: the paper doesn't say which it took.
+    """
+    table = pd.read_csv(ROOT / "lib" / "paper" / f"{name}.csv")
+    names = {"MSINet": "MSI-Net", "TranSalNet": ["TranSalNet-Res", "TranSalNet-Dense"], **ours}
+    table["method"] = [names.get(method, method) for method in table.method]
+    return table.explode("method", ignore_index=True)
 
 
 def beside_paper(

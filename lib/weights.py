@@ -36,24 +36,41 @@ BOTH = "human scores and proxy saliency"
 
 
 @dataclass(frozen=True)
+class Lessons:
+    """What the networks of notebook 03 learn from in a profile; of its repeats we keep number 0."""
+
+    quality: tuple[str, dict]  # a data set and its options
+    gaze: tuple[str, dict]
+    proxies: str  # see `lib.dual_task.proxies`
+    repeats: int
+
+
+@dataclass(frozen=True)
 class Trained:
     """One of the project's IQA models."""
 
     backbone: str
-    learned_from: str  # MOS of BIQ2021; pseudo-MOS of its best photographs; MOS and our maps
+    learned_from: str
     recipe: Recipe
     variant: str = "Baseline"  # a key of `lib.dual_task.VARIANTS`
+    lessons: Lessons | None = None  # where it comes from notebook 03
 
 
-# Notebook 03 in the `open` profile; what ships is its repeat 0.
+OPEN = Lessons(("biq2021", {"split": "train"}), ("osie", {"long_side": 400}), "predictor", 5)
+PAPER = Lessons(("koniq", {}), ("salicon", {"split": "val"}), "msi-net", 10)
 DUAL = Recipe(epochs=3, image_size=256, crop_size=192, frozen_stages=3, saliency_weight=0.3)
-DUAL_REPEATS, DUAL_GAZE = 5, {"long_side": 400}
+# The paper gives no recipe. Ours: KonIQ-10k's photographs at 384 pixels, the whole trunk trained.
+FULL = Recipe(epochs=10, batch_size=32, crop_size=320, frozen_stages=0, saliency_weight=0.3)
 TRAINED = {
     "baseline-lite0": Trained("efficientnet_lite0", PEOPLE, Recipe(epochs=6)),
     "baseline-lite1": Trained("efficientnet_lite1", PEOPLE, Recipe(epochs=6)),
     "control-synthetic": Trained("efficientnet_lite0", SYNTHETIC, Recipe(epochs=4)),
-    "sal-loss-lite0": Trained("efficientnet_lite0", BOTH, DUAL, "Baseline-Sal-Loss"),
-    "gradcam-loss-lite0": Trained("efficientnet_lite0", BOTH, DUAL, "Baseline-GradCAM-Loss"),
+    "sal-loss-lite0": Trained("efficientnet_lite0", BOTH, DUAL, "Baseline-Sal-Loss", OPEN),
+    "gradcam-loss-lite0": Trained("efficientnet_lite0", BOTH, DUAL, "Baseline-GradCAM-Loss", OPEN),
+    "baseline-b0": Trained("efficientnet_b0", PEOPLE, FULL, lessons=PAPER),
+    "baseline-resnet50": Trained("resnet50", PEOPLE, FULL, lessons=PAPER),
+    "sal-loss-b0": Trained("efficientnet_b0", BOTH, FULL, "Baseline-Sal-Loss", PAPER),
+    "gradcam-loss-b0": Trained("efficientnet_b0", BOTH, FULL, "Baseline-GradCAM-Loss", PAPER),
 }
 MODELS = (*TRAINED, saliency.NAME)
 
@@ -70,8 +87,8 @@ def make(name: str) -> Path:
         return path
     spec, folder = TRAINED[name], cache_dir() / "training" / name
     print(f"{name} on {best_device()}: {spec}", flush=True)
-    learn = {PEOPLE: _from_people, SYNTHETIC: _from_distortions, BOTH: _from_both}
-    model, log = learn[spec.learned_from](spec, folder)
+    learn = _from_distortions if spec.learned_from == SYNTHETIC else _from_people
+    model, log = _of_notebook_03(spec) if spec.lessons else learn(spec, folder)
     save(model, path, name=name, learned_from=spec.learned_from)
     text = pd.DataFrame(log).to_csv(index=False)
     write_atomically(path.with_suffix(".log.csv"), lambda p: p.write_text(text))
@@ -118,19 +135,21 @@ def _from_distortions(spec: Trained, folder: Path) -> tuple[Baseline, Log]:
     return train(start, np.concatenate(images), pseudo_mos, recipe, folder)
 
 
-def _from_both(spec: Trained, _: Path) -> tuple[Baseline, Log]:
-    """Train repeat 0 of notebook 03 as the `open` profile does, or find it trained."""
-    quality, gaze, split = _dual_data()
-    size, seed = spec.recipe.image_size, spec.recipe.seed
-    maps = dual_task.proxies("predictor", quality, size, gaze, DUAL_REPEATS, seed)
-    experiment = dual_task.Experiment(quality, gaze, maps, spec.recipe, spec.backbone, seed)
+def _of_notebook_03(spec: Trained) -> tuple[Baseline, Log]:
+    """Train repeat 0 of notebook 03 as its profile does, or find it trained."""
+    (quality, gaze, split), lessons, size = held_out(spec), spec.lessons, spec.recipe.image_size
+    maps = dual_task.proxies(lessons.proxies, quality, size, gaze, lessons.repeats, 0)
+    experiment = dual_task.Experiment(quality, gaze, maps, spec.recipe, spec.backbone, 0)
     path = dual_task.fit(experiment, spec.variant, 0, split.train)
     return load_baseline(path), pd.read_csv(path.with_name("log.csv")).to_dict("records")
 
 
-def _dual_data() -> tuple[data.Dataset, data.Dataset, dual_task.Split]:
-    quality, gaze = data.load("biq2021", split="train"), data.load("osie", **DUAL_GAZE)
-    return quality, gaze, dual_task.split(quality, gaze, 0, DUAL_REPEATS, DUAL.seed)
+def held_out(spec: Trained) -> tuple[data.Dataset, data.Dataset, dual_task.Split]:
+    """Open the two data sets of notebook 03, and the split of its repeat 0."""
+    sets = [
+        data.load(name, **options) for name, options in (spec.lessons.quality, spec.lessons.gaze)
+    ]
+    return *sets, dual_task.split(*sets, 0, spec.lessons.repeats, 0)
 
 
 def write_card(name: str) -> Path:
@@ -181,7 +200,7 @@ def _saliency_row(name: str) -> list[dict]:
         grids = zip(dataset, saliency.cross_validate(dataset), strict=True)
         pairs = ((r, normalize_sum(resize_map(g, r.image.shape[:2]))) for r, g in grids)
     else:
-        network, (_, gaze, split) = models.load(name), _dual_data()
+        network, (_, gaze, split) = models.load(name), held_out(TRAINED[name])
         pairs = ((r, network.predict(r.image)[1]) for r in data.Part(gaze, split.gaze_test))
     scores = [(nss(m, r.fixations), cc(m, r.density)) for r, m in tqdm(pairs, unit="image")]
     measured = (_with_interval(np.mean, column) for column in np.array(scores).T)

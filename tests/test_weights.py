@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 
 from lib import data, models, weights
@@ -16,6 +15,7 @@ from lib.data.sample_saliency import SampleSaliency
 from lib.losses import Recipe
 from lib.models import saliency
 from lib.paths import ROOT
+from lib.run import parameters
 
 SMALL = Recipe(epochs=1, batch_size=4, image_size=64, crop_size=64)
 
@@ -92,13 +92,12 @@ def test_no_photographs_or_no_such_model_is_one_line_and_exit_1(
 
 
 def test_a_dual_task_network_ships_with_both_its_measures(photographs, monkeypatch):
-    monkeypatch.setattr(weights, "DUAL_GAZE", {})
-    monkeypatch.setattr(weights, "DUAL_REPEATS", 2)
     monkeypatch.setattr(osie, "open", lambda _: SampleSaliency())
     readouts = [saliency.ReadOut(seed=s).eval() for s in range(2)]
     monkeypatch.setattr(saliency, "fold_readouts", lambda *_: readouts)
     small = replace(SMALL, saliency_weight=0.3)
-    spec = replace(weights.TRAINED["gradcam-loss-lite0"], recipe=small)
+    lessons = replace(weights.OPEN, gaze=("osie", {}), repeats=2)
+    spec = replace(weights.TRAINED["gradcam-loss-lite0"], recipe=small, lessons=lessons)
     monkeypatch.setitem(weights.TRAINED, "gradcam-loss-lite0", spec)
     assert main(["train", "gradcam-loss-lite0"]) == 0
     card = (photographs / "weights" / "gradcam-loss-lite0.md").read_text()
@@ -109,9 +108,13 @@ def test_a_dual_task_network_ships_with_both_its_measures(photographs, monkeypat
     assert np.isfinite(score) and density.shape == (64, 64)
 
 
-def test_the_recipe_of_the_dual_task_models_is_the_open_profiles():
-    profile = yaml.safe_load((ROOT / "profiles" / "open.yaml").read_text())["03"]
-    names = {"EPOCHS", "IMAGE_SIZE", "CROP_SIZE", "FROZEN_STAGES", "SALIENCY_WEIGHT"}
-    assert {n: profile[n] for n in names} == {n: getattr(weights.DUAL, n.lower()) for n in names}
-    assert profile["REPEATS"] == weights.DUAL_REPEATS
-    assert profile["GAZE_OPTIONS"] == weights.DUAL_GAZE
+@pytest.mark.parametrize("name", [n for n, spec in weights.TRAINED.items() if spec.lessons])
+def test_networks_of_notebook_03_learn_by_the_recipe_of_their_profile(name):
+    spec = weights.TRAINED[name]
+    profile = "open" if spec.lessons == weights.OPEN else "paper"
+    chosen = parameters(ROOT / "notebooks" / "03_dual_task_training.ipynb", profile)
+    recipe = {k.upper(): v for k, v in asdict(spec.recipe).items()}
+    assert chosen.items() >= {k: v for k, v in recipe.items() if k in chosen}.items()
+    assert {"EPOCHS", "IMAGE_SIZE", "CROP_SIZE", "FROZEN_STAGES", "SALIENCY_WEIGHT"} <= {*chosen}
+    pairs = [(chosen[k], chosen[f"{k}_OPTIONS"]) for k in ("QUALITY", "GAZE")]
+    assert spec.lessons == weights.Lessons(*pairs, chosen["PROXIES"], chosen["REPEATS"])

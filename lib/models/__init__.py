@@ -12,7 +12,9 @@ from lib.paths import cache_dir, weights_dir
 DUAL_TASK = "gradcam-loss-lite0"  # the network behind `load("dual-task")`
 # name -> long side, pixels, at which `predict` reads a picture: what it was trained at
 SHIPPED = {"baseline-lite0": 384, "baseline-lite1": 384, "sal-loss-lite0": 256, DUAL_TASK: 256}
-REMADE = {"control-synthetic": 384}  # `make train` makes it
+# Made by `make train` where they are needed; the first from BIQ2021, the paper's from its own data.
+PAPER = {"baseline-b0": 384, "baseline-resnet50": 384, "sal-loss-b0": 384, "gradcam-loss-b0": 384}
+REMADE = {"control-synthetic": 384} | PAPER
 
 
 def weights_path(name: str, suffix: str = ".safetensors") -> Path:
@@ -33,7 +35,7 @@ def load(name: str) -> Baseline:
     if not path.is_file():
         raise FileNotFoundError(
             f"no weights of {name!r} at {path}; `make train MODEL={name}` makes them from people's "
-            "data (see `make data PROFILE=open`)"
+            f"data (see `make data PROFILE={'paper' if name in PAPER else 'open'}`)"
         )
     network = load_baseline(path)
     network.long_side = known[name]
