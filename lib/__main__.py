@@ -9,7 +9,7 @@ from lib.paths import ROOT, data_dir
 
 NEEDED = {  # the data sets of each profile that has some
     "open": ("osie", "biq2021", "sacid"),
-    "paper": ("salicon", "cat2000", "koniq", "clive", "sacid"),
+    "paper": ("salicon", "cat2000", "koniq", "clive", "sacid", "checkpoints"),
 }
 
 
@@ -74,7 +74,7 @@ def _data(options: argparse.Namespace) -> bool:
             folder = data_dir() / name / part
             faults = len(source.faults(folder))
             state = f"{faults} files to get" if faults else "here"
-            print(f"{name + ' ' + part:18}{state:24}{source.about:23}{source.terms:35}{folder}")
+            print(f"{name + ' ' + part:29}{state:24}{source.about:23}{source.terms:35}{folder}")
             missing |= {folder: source} if faults else {}
     whole = True
     for folder, source in missing.items():

@@ -22,6 +22,19 @@ def real_data():
 
 
 @pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    """Give the path that a file of published weights has; DATA_DIR is a folder of the test's."""
+
+    def path_of(file):
+        path = tmp_path / "data" / "checkpoints" / file.rpartition(".")[0] / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    return path_of
+
+
+@pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
     """Memoise into an empty folder that this test has to itself."""
     folder = tmp_path / "cache"

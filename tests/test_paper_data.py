@@ -15,100 +15,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
-from scipy.io import savemat
 from scipy.ndimage import gaussian_filter
 
 from lib import data
 from lib.__main__ import main
-from lib.data import cat2000, clive, koniq, sacid, salicon
+from lib.data import cat2000, checkpoints, clive, koniq, sacid, salicon
 from lib.data.download import DownloadError
+from tests.paper_trees import (
+    NOBODY,
+    WRITE,
+    picture,
+    write_cat2000,
+    write_clive,
+    write_koniq,
+    write_salicon,
+)
 from tests.test_datasets import assert_contract
 from tests.test_download import server  # noqa: F401 (a fixture)
-
-RNG = np.random.default_rng(0)
-PIXELS = RNG.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-
-
-def picture(path, size):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(PIXELS).resize(size).save(path)
-
-
-# -- trees as the archives hold them ------------------------------------------------------------
-
-ROWS, COLUMNS = np.mgrid[40:480:160, 40:640:160]
-GRID = np.column_stack([COLUMNS.ravel(), ROWS.ravel()])  # twelve places to look at, from 1
-SALICON_NUMBERS = {"train": ["000000000009"], "val": ["000000000133", "000000000042"]}
-
-
-def salicon_mat(path, people):
-    """Write gaze as SALICON 2017 has it: an N x 1 struct array, integers where they fit."""
-    gaze = np.zeros((len(people), 1), [(n, "O") for n in ("location", "timestamp", "fixations")])
-    for row, fixations in zip(gaze[:, 0], people, strict=True):
-        row["location"], row["timestamp"] = RNG.uniform(1, 480, (90, 2)), np.arange(90.0)[:, None]
-        row["fixations"] = np.asarray(fixations, np.uint16)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"image": path.stem, "resolution": [[480, 640]], "gaze": gaze}
-    savemat(path, content, do_compression=True)
-
-
-NOBODY = np.empty((0, 0))  # what a viewer who never stopped leaves
-
-
-def write_salicon(root, people=(GRID, GRID[:1], NOBODY)):
-    for split, numbers in SALICON_NUMBERS.items():
-        for number in numbers:
-            name = f"{split}/COCO_{split}2014_{number}"
-            picture(root / "images" / f"{name}.jpg", (640, 480))
-            salicon_mat(root / "fixations" / f"{name}.mat", people)
-    picture(root / "images" / "test" / "COCO_test2014_000000000001.jpg", (640, 480))
-
-
-def write_cat2000(root, places=((1919, 1079), (0, 0), *(40 + 3 * GRID % 1000))):
-    locations = np.zeros((1080, 1920), np.uint8)
-    for x, y in places:
-        locations[y, x] = 1
-    for name in ("Action/002", "Action/010", "Satelite/001"):
-        picture(root / "Stimuli" / f"{name}.jpg", (1920, 1080))
-        mat = root / "FIXATIONLOCS" / f"{name}.mat"
-        mat.parent.mkdir(parents=True, exist_ok=True)
-        savemat(mat, {"fixLocs": locations}, do_compression=True)
-    for name in ("Action/Output/002.jpg", "Action/Output/002_SaliencyMap.jpg", "Output/002.jpg"):
-        picture(root / "Stimuli" / name, (192, 108))
-
-
-KONIQ = [("b.jpg", 77.4, "train"), ("a.jpg", 3.9, "test"), ("c.jpg", 50.0, "train")]
-
-
-def write_koniq(root, rows=KONIQ, header="img_name,mos,official_split"):
-    lines = [header] + [",".join(map(str, row)) for row in rows]
-    (root / koniq.META).parent.mkdir(parents=True, exist_ok=True)
-    (root / koniq.META).write_text("\n".join(lines) + "\n")
-    for side, size in koniq.SIZES.items():
-        for name, *_ in rows:
-            picture(root / "koniq10k" / side / name, size)
-
-
-CLIVE = [*(f"t{n}.bmp" for n in range(1, 8)), "100.bmp", "1000.JPG"]  # the head of the true table
-
-
-def write_clive(root, folder=""):
-    lines = ["img_name,mos,std"]
-    for number, name in enumerate(CLIVE):
-        place = f"trainingImages/{name}" if name.startswith("t") else name
-        picture(root / "LIVEC" / "Images" / place, (500, 500))
-        lines.append(f"{f'{folder}{place}' if folder else name},{number + 3.42},19.1")
-    (root / clive.META).parent.mkdir(parents=True, exist_ok=True)
-    (root / clive.META).write_text("\n".join(lines) + "\n")
-
-
-WRITE = {
-    "salicon": write_salicon,
-    "cat2000": write_cat2000,
-    "koniq": write_koniq,
-    "clive": write_clive,
-}
 
 
 @pytest.fixture
@@ -311,6 +234,9 @@ class Hub:
                 packed.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
 
 
+GRAPH = bytes(range(200))
+
+
 def shrunk(source, root):
     """Let a source expect what the small tree has, counted by its own patterns."""
     counts = {}
@@ -348,8 +274,11 @@ def world(server, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(cat2000, "SOURCE", cat)
     for module, name in ((koniq, "koniq"), (clive, "clive")):
         monkeypatch.setattr(module, "SOURCE", shrunk(module.SOURCE, published / name))
-    gone = f"http://127.0.0.1:{server.server_port}/sacid.zip"
-    monkeypatch.setattr(sacid, "SOURCE", replace(sacid.SOURCE, url=gone))
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(sacid, "SOURCE", replace(sacid.SOURCE, url=f"{address}/sacid.zip"))
+    graph = replace(checkpoints.SOURCE["msi-net"], url=f"{address}/saved_model.pb")
+    monkeypatch.setattr(checkpoints, "SOURCE", {"msi-net": graph})
+    pages["/saved_model.pb"] = (200, GRAPH, None)
 
     class Answers:  # the server asks for one answer a request: give it that of the path
         def __bool__(self):
@@ -385,15 +314,16 @@ def whole(folder):
 
 def test_make_data_gets_what_it_can_and_says_the_rest_in_a_line_each(world, folder, capsys):
     status, table, errors = fetch(capsys)
-    assert status == 1 and len(table) == 6 and len(errors) == 1 and "sacid.zip" in errors[0]
+    assert status == 1 and len(table) == 7 and len(errors) == 1 and "sacid.zip" in errors[0]
     assert all("files to get" in line for line in table)
     assert "CC BY-SA 4.0" in table[3] and "6.4 GB" in table[3] and str(folder / "koniq") in table[3]
     assert whole(folder) == list(WRITE)
+    assert (folder / "checkpoints" / "msi-net" / "msi-net.pb").read_bytes() == GRAPH
     unwanted = [p for p in folder.rglob("*") if p.name in ("Output", "test", "allFixData.mat")]
     assert not unwanted, "nor is what no record needs unpacked"
     requests = world.server.requests
     status, table, _ = fetch(capsys)
-    assert status == 1 and sum(" here " in line for line in table) == 5
+    assert status == 1 and sum(" here " in line for line in table) == 6
     assert world.server.requests == requests + 4, "only SACID was asked for again"
 
 
@@ -409,7 +339,9 @@ SPOILS = {
 @pytest.mark.parametrize("spoil", SPOILS)
 def test_whatever_goes_wrong_is_one_line_and_the_other_sources_go_on(world, folder, capsys, spoil):
     world.pages["/trainSet.zip"], words = SPOILS[spoil]
+    world.pages["/saved_model.pb"] = SPOILS["quota page" if spoil == "wrong hash" else spoil][0]
     status, _, errors = fetch(capsys)
+    assert "MSI-Net" in errors.pop() and not (folder / "checkpoints" / "msi-net").exists()
     (error,) = (line for line in errors if "cat2000" in line)
     assert status == 1 and len(errors) == 2 and "saliency.tuebingen.ai" in error
     assert any(word in error for word in words.split("|")), error

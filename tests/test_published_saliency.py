@@ -12,8 +12,10 @@ from msinet_tensorflow import PICTURES, STEP, official_shapes, pattern, ramp, we
 from torch import nn
 
 from lib import sources
+from lib.data import checkpoints
 from lib.models import msinet, saliency, tensorflow1, transalnet
 from lib.records import Record
+from tests.dry_run import frozen_graph
 
 HERE = Path(__file__).parent
 TENSORFLOW = np.load(HERE / "msinet.npz")  # `msinet_tensorflow.py` wrote it
@@ -49,9 +51,8 @@ def seeded(shapes):
 
 
 @pytest.mark.parametrize("variant", ["res", "dense"])
-def test_transalnet_is_the_authors_network(variant, tmp_path, monkeypatch):
-    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
-    torch.save(seeded(official(variant)), tmp_path / f"transalnet-{variant}.pth")
+def test_transalnet_is_the_authors_network(variant, checkpoint):
+    torch.save(seeded(official(variant)), checkpoint(f"transalnet-{variant}.pth"))
     network = saliency.PUBLISHED[f"transalnet-{variant}"][1]()
     found = network.predict(pattern(333, 500))
     assert found.shape == (333, 500) and found.dtype == np.float32
@@ -70,10 +71,8 @@ def test_transalnet_has_every_official_name_once(variant, entries, parameters):
     assert sum(p.numel() for p in ours.parameters()) == sum(map(math.prod, counted)) == parameters
 
 
-def test_msinet_has_every_official_name_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
-    (tmp_path / "msi-net.pb").touch()
-    monkeypatch.setattr(msinet, "read_constants", lambda path: weights(official_shapes()))
+def test_msinet_has_every_official_name_once(checkpoint):
+    checkpoint("msi-net.pb").write_bytes(frozen_graph(weights(official_shapes())))
     network = saliency.PUBLISHED["msi-net"][1]()
     shapes = official_shapes().values()
     assert len(network.state_dict()) == len(shapes) == 46
@@ -195,26 +194,16 @@ def test_shrinking_takes_the_mean_and_the_last_pixel_goes_on():
     assert tensorflow1.resize_corners(row, (1, 3)).ravel().tolist() == [1, 5, 8]
 
 
-@pytest.mark.parametrize(
-    ("name", "file", "address"),
-    [
-        ("msi-net", "msi-net.pb", "huggingface.co/alexanderkroner/MSI-Net"),
-        ("transalnet-res", "transalnet-res.pth", "drive.google.com/uc?id=14cz"),
-        ("transalnet-dense", "transalnet-dense.pth", "drive.google.com/uc?id=1JVT"),
-    ],
-)
-def test_missing_and_foreign_files_are_one_sentence(name, file, address, tmp_path, monkeypatch):
-    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
-    monkeypatch.setenv("CACHE_DIR", str(tmp_path))
-    with pytest.raises(FileNotFoundError) as missing:
+@pytest.mark.parametrize("name", saliency.PUBLISHED)
+def test_missing_and_foreign_files_are_one_sentence(name, checkpoint, tmp_path):
+    file = checkpoints.SOURCE[name].files[""]
+    with pytest.raises(FileNotFoundError, match=f"{file}; `make data PROFILE=paper` gets what is"):
         sources.published_source(name)
-    said = str(missing.value)
-    assert address in said and f"weights/{file}" in said and f"goes there, as {file}" in said
     torch.save({"encoder.weight": torch.zeros(1)}, tmp_path / "other.pth")
     graph = TENSORFLOW["graph"].tobytes()
     foreign = [b"<html>quota exceeded</html>", b"", (tmp_path / "other.pth").read_bytes()]
     for content in [*foreign, graph, graph[:-1000]]:
-        (tmp_path / file).write_bytes(content)
+        checkpoint(file).write_bytes(content)
         with pytest.raises(OSError, match=f"{file} is not {name}; download it again") as wrong:
             sources.published_source(name)
         assert "\n" not in str(wrong.value) and len(str(wrong.value)) < 500

@@ -57,11 +57,8 @@ def write_keras(path, layers, whole=True):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_network_is_keras_under_its_names_and_scores_as_a_metric(
-    variant, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
-    path = tmp_path / f"sgdnet-{variant}.h5"
+def test_the_network_is_keras_under_its_names_and_scores_as_a_metric(variant, checkpoint):
+    path = checkpoint(f"sgdnet-{variant}.h5")
     write_keras(path, official(variant), whole=variant == "output")
     network = SGDNet(variant)
     ours = {k: v.shape for k, v in network.state_dict().items() if "tracked" not in k}
@@ -84,17 +81,15 @@ def test_the_network_is_keras_under_its_names_and_scores_as_a_metric(
         (lambda layers: layers.update(fc1={"kernel:0": (512, 512), "bias:0": (512,)}), "size"),
     ],
 )
-def test_another_network_is_refused(change, said, tmp_path, monkeypatch):
-    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
+def test_another_network_is_refused(change, said, checkpoint):
     change(layers := official("output"))
-    write_keras(tmp_path / "sgdnet-output.h5", layers)
-    with pytest.raises(OSError, match=f"(?s)is not SGDNet-output; download it again.*{said}"):
+    write_keras(checkpoint("sgdnet-output.h5"), layers)
+    with pytest.raises(OSError, match=f"(?s)is not sgdnet-output; download it again.*{said}"):
         load_sgdnet("output")
 
 
-def test_what_is_missing_or_no_keras_file_is_named(tmp_path, empty_cache, monkeypatch):
-    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"drive.google.com.* none .*no published one"):
+def test_what_is_missing_or_no_keras_file_is_named(checkpoint):
+    with pytest.raises(FileNotFoundError, match=r"sgdnet-output.h5; `make data PROFILE=paper`"):
         load_sgdnet("output")
-    (tmp_path / "sgdnet-none.h5").write_text("<html>quota exceeded</html>")
-    assert "is not SGDNet-none" in iqa.available(["SGDNet-None"])[1]["SGDNet-None"]
+    checkpoint("sgdnet-none.h5").write_text("<html>quota exceeded</html>")
+    assert "is not sgdnet-none" in iqa.available(["SGDNet-None"])[1]["SGDNet-None"]

@@ -16,7 +16,8 @@ __all__ = ["Dataset", "Part", "Record", "Subset", "load", "names"]
 
 def names() -> list[str]:
     """Return the names of all data sets, sorted."""
-    files = {path.stem for path in Path(__file__).parent.glob("*.py")} - {"__init__", "download"}
+    files = {path.stem for path in Path(__file__).parent.glob("*.py")}
+    files -= {"__init__", "download", "checkpoints"}
     return sorted(stem.replace("_", "-") for stem in files)
 
 

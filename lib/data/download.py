@@ -43,7 +43,8 @@ class Source:
 
     url: str  # a zip archive, https or Google Drive; "pyiqa:NAME": pyiqa's downloader knows it
     about: str  # size of the download
-    files: Mapping[str, str]  # start of a path in the archive (or below its top) -> in ours
+    # Start of a path in the archive (or below its top) -> in ours; "": what comes is the file.
+    files: Mapping[str, str]
     omit: str = ""  # part of a path that is not wanted all the same
     limit_mb: int = 0  # refuse to unpack more than this
     manifest: str = ""  # file of `MANIFESTS`, or none, and then:
@@ -125,7 +126,11 @@ class Source:
             pooch.create(scratch, "", **where, retry_if_failed=3).fetch(name, downloader=get)
         if self.md5 and pooch.file_hash(str(archive), "md5") != self.md5:
             raise ValueError("what came is not the published archive: its md5 differs")
-        self._unpack(archive, files)
+        if "" in self.files:
+            files.mkdir()
+            archive.rename(files / self.files[""])
+        else:
+            self._unpack(archive, files)
 
     def _unpack(self, archive: Path, folder: Path) -> None:
         """Extract the wanted files; `ZipFile` itself drops drives, links and steps upwards."""
@@ -147,7 +152,8 @@ def _misfit(path: Path, size: tuple[int, ...]) -> list[str]:
     """Say what a file's first bytes tell against it: its kind or, if one is given, its size."""
     with path.open("rb") as file:
         kind = SIGNATURES.get(path.suffix.lower(), b"")
-        if file.read(len(kind)) != kind:
+        start = file.read(len(kind) or 1)
+        if start != kind and (kind or start in (b"", b"<")):  # as pages of HTML begin
             return [f"{path.name} is no {path.suffix} file"]
     if not size:
         return []

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lib.models.baseline import Baseline, load_baseline
-from lib.paths import cache_dir, weights_dir
+from lib.paths import cache_dir, data_dir, weights_dir
 
 DUAL_TASK = "gradcam-loss-lite0"  # the network behind `load("dual-task")`
 # name -> long side, pixels, at which `predict` reads a picture: what it was trained at
@@ -46,17 +46,16 @@ def load_published(
     build: Callable[[], nn.Module],
     file: str,
     read: Callable[[Path], dict[str, torch.Tensor]],
-    where: str,
 ) -> nn.Module:
-    """Load a published network from its authors' `file`; an OSError says where to get it.
+    """Load a published network from its authors' `file`, of which `read` makes a state dict.
 
-    `read` makes a state dict of the file; `where` is its address.
+    An OSError says how to get a file that is missing or damaged (`lib.data.checkpoints`).
     """
-    name, _, suffix = file.rpartition(".")
-    path = weights_path(name, f".{suffix}")
+    name = file.rpartition(".")[0]
+    path = data_dir() / "checkpoints" / name / file
     if not path.is_file():
-        place = f"goes there, as {file}"
-        raise FileNotFoundError(f"no weights of {name} at {path}; the authors' ({where}) {place}")
+        mend = "`make data PROFILE=paper` gets what is published; a file of your own may go there"
+        raise FileNotFoundError(f"no weights of {name} at {path}; {mend}")
     try:
         state = read(path)
         with torch.device("meta"):  # no random weights first

@@ -28,10 +28,6 @@ MEAN = (103.939, 116.779, 123.68)  # of ImageNet, as Caffe's models have it
 STAGES = {1: (2, 64), 2: (2, 128), 3: (3, 256), 4: (3, 512), 5: (3, 512)}  # convolutions, channels
 DILATIONS = {1: 1, 2: 4, 3: 8, 4: 12, 5: 1}  # of ASPP's branches; 5 sees the mean of the scene
 DECODER = {1: (256, 128), 2: (128, 64), 3: (64, 32), 4: (32, 1)}
-WHERE = (
-    "https://huggingface.co/alexanderkroner/MSI-Net/resolve/main/saved_model.pb or "
-    "https://drive.google.com/uc?id=1Xy9C72pcA8DO4CY0rc6B7wsuE9L9DDZY"
-)
 
 
 class MSINet(nn.Module):
@@ -90,7 +86,7 @@ class MSINet(nn.Module):
 
 def load_msinet() -> MSINet:
     """Load the authors' frozen graph ``msi-net.pb``; an OSError says where to get it."""
-    return load_published(MSINet, "msi-net.pb", read_msinet, WHERE)
+    return load_published(MSINet, "msi-net.pb", read_msinet)
 
 
 def read_msinet(path: Path) -> dict[str, torch.Tensor]:

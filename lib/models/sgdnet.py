@@ -13,6 +13,7 @@ is on the first 1x1 convolution; the trunk's convolutions have biases; BatchNorm
 It was trained at 512x384; here it gets a picture's own size, as in the paper.
 """
 
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -21,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib.models import weights_path
+from lib.models import load_published
 
 VARIANTS = ("none", "output")
 # ResNet-50, a stage: blocks, channels in and within (a quarter of those out), stride.
@@ -106,17 +107,11 @@ def read_keras(path: Path) -> dict[str, torch.Tensor]:
 
 def load_sgdnet(variant: str) -> SGDNet:
     """Load the authors' Keras file ``sgdnet-<variant>.h5``; an OSError says where to get it."""
-    path = weights_path(f"sgdnet-{variant}", ".h5")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no weights of SGDNet-{variant} at {path}; the authors' Keras file (output: 110 MB, "
-            "https://drive.google.com/uc?id=1yvOPZw-CnKH3_lcdI8YRlfash2lXejz4; of none we know no "
-            "published one) goes there, under that name"
-        )
-    network = SGDNet(variant)
-    try:  # Keras counts no batches
-        counters = {k: v for k, v in network.state_dict().items() if k.endswith("_tracked")}
-        network.load_state_dict(read_keras(path) | counters)
-    except Exception as error:
-        raise OSError(f"{path} is not SGDNet-{variant}; download it again ({error})") from error
-    return network
+
+    def read(path: Path) -> dict[str, torch.Tensor]:
+        state = read_keras(path)
+        layers = [key.rpartition(".")[0] for key in state if key.endswith(".running_mean")]
+        zero = torch.tensor(0)  # Keras counts no batches
+        return state | {f"{layer}.num_batches_tracked": zero for layer in layers}
+
+    return load_published(partial(SGDNet, variant), f"sgdnet-{variant}.h5", read)

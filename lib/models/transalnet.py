@@ -29,7 +29,6 @@ STAGES = {"res": {5: 512, 6: 1024, 7: 2048}, "dense": {6: 768, 8: 2112, 10: 2208
 TOKENS = (36 * 48, 18 * 24, 9 * 12)  # places of each stage
 HIDDEN, HEADS, LAYERS = (512, 768, 768), (8, 12, 12), 2  # of its transformer
 DECODER = (768, 768, 512, 256, 128, 64, 32, 1)  # channels before, between and after convolutions
-DRIVE = {"res": "14czAAQQcRLGeiddPOM6AaTJTieu6QiHy", "dense": "1JVTYq5UE6Q0OHoOVoXWF5WW5w42jlM1T"}
 
 
 class Attention(nn.Module):
@@ -125,6 +124,5 @@ class TranSalNet(nn.Module):
 
 def load_transalnet(variant: str) -> TranSalNet:
     """Load the authors' ``transalnet-<variant>.pth``; an OSError says where to get it."""
-    name, where = f"transalnet-{variant}.pth", f"https://drive.google.com/uc?id={DRIVE[variant]}"
     read = partial(torch.load, map_location="cpu", weights_only=True)
-    return load_published(partial(TranSalNet, variant), name, read, where)
+    return load_published(partial(TranSalNet, variant), f"transalnet-{variant}.pth", read)
