@@ -21,7 +21,7 @@ FLOORS = [
     {"maps", "transforms", "metrics", "stats"},
     {"cam", "codec", "x264", "subjective", "models"},
     {"sources", "losses", "training", "report", "plots", "iqa"},
-    {"evaluation", "masking", "curves", "dual_task"},
+    {"evaluation", "masking", "dual_task"},
     {"data"},
     {"weights", "run"},
     {"__main__"},

@@ -1,5 +1,7 @@
 """Section III-B: the asked share is masked, to the pixel, and the curves say what it costs."""
 
+import re
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +11,12 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 
 from lib import masking
-from lib.curves import areas, gap_table, harm, resampled_curves, summary
 from lib.iqa import Metric
 from lib.masking import FILLS, STRATEGIES, fill, mask, masked_scores, relevance_ranks
+from lib.paths import ROOT
 from lib.records import Dataset, Record
 from lib.sources import Source
+from tests.test_notebooks import code_of
 
 RNG = np.random.default_rng(0)
 MAPS = {
@@ -143,6 +146,17 @@ def scored(empty_cache):
     return masked_scores(SCORER, pictures, sources, ["black", "mean"], shares, 64), mos
 
 
+@pytest.fixture(scope="module")
+def book():
+    """The functions of notebook 02, which turn such scores into curves."""
+    (notebook,) = (ROOT / "notebooks").glob("02_*.ipynb")
+    names = {"SEED": 0, "RESAMPLES": 200}
+    for cell in code_of(notebook):
+        if re.match(r"keys = |def (correlate|harm|gap_table)|import os", cell.source):
+            exec(cell.source, names)
+    return types.SimpleNamespace(**names)
+
+
 def test_every_cell_is_scored_once_and_the_ends_are_shared(scored):
     scores, _ = scored
     assert len(scores) == 3 * 2 * 2 * 5 * 12 and scores.score.notna().all()
@@ -150,31 +164,32 @@ def test_every_cell_is_scored_once_and_the_ends_are_shared(scored):
     assert (scores.score[(scores.share == 1) & (scores.fill == "black")] == 0).all()
 
 
-def test_masking_what_matters_first_destroys_the_correlation_first(scored):
-    cells, samples = resampled_curves(*scored, 200, 0)
+def test_masking_what_matters_first_destroys_the_correlation_first(scored, book):
+    cells, samples = book.resampled(*scored)
     assert list(cells["map"].unique()) == ["saliency", "chance", "patches"], "as they were asked"
     assert list(cells.strategy.unique()) == ["MoRF", "LeRF"]
     assert list(cells.share[:5]) == [0, 0.25, 0.5, 0.75, 1]
-    points = cells.assign(**summary(samples["SROCC"]))
+    points = cells.assign(**book.summary(samples["SROCC"]))
     value = points.set_index(["map", "strategy", "fill", "share"]).value
     assert value["saliency", "MoRF", "black", 0.25] == 0, "the square is gone"
     assert value["saliency", "LeRF", "black", 0.75] == pytest.approx(1)
-    lost = harm(cells, samples, "SROCC")
+    lost = book.harm(cells, samples, "SROCC")
     assert (lost[cells.share == 0] == 0).all()
     gone = (cells.share == 1) & (cells.fill == "black")
     assert lost[gone, 0] == pytest.approx(samples["SROCC"][cells.share == 0, 0][0])
-    area = gap_table(areas(cells, samples), "map").set_index(["fill", "map", "measure"])
+    area = book.gap_table(book.areas_between(cells, samples), "map")
+    area = area.set_index(["fill", "map", "measure"])
     assert area.value["black", "saliency", "SROCC"] == pytest.approx(0.75)
     assert area.value["black", "patches", "SROCC"] > 0.4
     assert area.p_value["black", "saliency", "SROCC"] < 0.02
     assert area.low["black", "chance", "SROCC"] < area.value["black", "saliency", "SROCC"]
 
 
-def test_points_of_the_curves_are_scipys_correlations(scored):
+def test_points_of_the_curves_are_scipys_correlations(scored, book):
     scores, mos = scored
     rng = np.random.default_rng(1)
     noisy = scores.assign(score=scores.score + rng.normal(size=len(scores)))
-    cells, samples = resampled_curves(noisy, mos, 50, 0)
+    cells, samples = book.resampled(noisy, mos)
     for cell in (0, 7, 31):
         where = cells.iloc[cell]
         part = noisy[(noisy[list(where.index)] == where).all(axis=1)].set_index("image").score
@@ -218,18 +233,18 @@ def test_a_run_that_dies_goes_on_and_ends_the_same(empty_cache, monkeypatch):
     pd.testing.assert_frame_equal(resumed, fresh)
 
 
-def test_a_picture_that_a_model_cannot_score_gets_its_lowest_and_none_may_be_left_out(scored):
+def test_a_picture_that_a_model_cannot_score_gets_its_lowest_and_none_may_be_left_out(scored, book):
     scores, mos = scored
     blank = scores.assign(score=scores.score.where(scores.share < 1))
-    cells, samples = resampled_curves(blank, mos, 20, 0)
+    cells, samples = book.resampled(blank, mos)
     assert (samples["SROCC"][cells.share == 1] == 0).all()
     assert np.isfinite(samples["score drop"]).all()
-    with pytest.raises(ValueError, match="were not scored"):
-        resampled_curves(scores.iloc[1:], mos, 20, 0)
+    with pytest.raises(AssertionError, match="were not scored"):
+        book.resampled(scores.iloc[1:], mos)
 
 
-def test_without_opinions_there_is_the_score_drop_alone(scored):
-    cells, samples = resampled_curves(scored[0], None, 20, 0)
+def test_without_opinions_there_is_the_score_drop_alone(scored, book):
+    cells, samples = book.resampled(scored[0], None)
     assert list(samples) == ["score drop"]
     drop = pd.Series(samples["score drop"][:, 0], pd.MultiIndex.from_frame(cells.iloc[:, 1:]))
     start, quarter, end = (drop["saliency", "MoRF", "black", share] for share in (0, 0.25, 1))

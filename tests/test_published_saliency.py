@@ -11,11 +11,11 @@ import torch
 from msinet_tensorflow import PICTURES, STEP, official_shapes, pattern, ramp, weights
 from torch import nn
 
+from benchmarks.dry_run import frozen_graph
 from lib import sources
 from lib.data import checkpoints
 from lib.models import msinet, saliency, tensorflow1, transalnet
 from lib.records import Record
-from tests.dry_run import frozen_graph
 
 HERE = Path(__file__).parent
 TENSORFLOW = np.load(HERE / "msinet.npz")  # `msinet_tensorflow.py` wrote it
