@@ -197,7 +197,7 @@ def test_shrinking_takes_the_mean_and_the_last_pixel_goes_on():
 @pytest.mark.parametrize("name", saliency.PUBLISHED)
 def test_missing_and_foreign_files_are_one_sentence(name, checkpoint, tmp_path):
     file = checkpoints.SOURCE[name].files[""]
-    with pytest.raises(FileNotFoundError, match=f"{file}; `make data PROFILE=paper` gets what is"):
+    with pytest.raises(FileNotFoundError, match=f"{file} is not there; run `make data PROFILE"):
         sources.published_source(name)
     torch.save({"encoder.weight": torch.zeros(1)}, tmp_path / "other.pth")
     graph = TENSORFLOW["graph"].tobytes()
