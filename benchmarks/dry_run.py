@@ -51,7 +51,7 @@ SMALL = {
 
 
 def write_data(root: Path) -> None:
-    """Write the profile's five data sets, a few pictures each, none of them large."""
+    """Write the profile's five data sets, a few pictures each; SACID's as AHIQ takes them whole."""
     rng = np.random.default_rng(0)
     people = [rng.integers(1, (160, 120), (5, 2)) for _ in range(3)]
     write_salicon(root / "salicon", people, {"val": NUMBERS}, (160, 120))
@@ -64,8 +64,8 @@ def write_data(root: Path) -> None:
     write_clive(root / "clive", names=["t1.bmp", "7.bmp", "8.bmp", "9.JPG"], size=(100, 100))
     rows = []
     for sequence in ("a", "b"):
-        picture(root / "sacid" / "reference" / f"{sequence}.png", (256, 224), 6)
-        picture(root / "sacid" / "saliency" / f"{sequence}.png", (256, 224), 6)
+        picture(root / "sacid" / "reference" / f"{sequence}.png", (224, 224), 6)
+        picture(root / "sacid" / "saliency" / f"{sequence}.png", (224, 224), 6)
         pixels = Image.open(root / "sacid" / "reference" / f"{sequence}.png")
         (root / "sacid" / "compressed" / sequence).mkdir(parents=True)
         for case, quality in zip(TEST_CASES, range(5, 65, 5), strict=True):
@@ -126,6 +126,13 @@ def write_checkpoints(root: Path) -> None:
         write_keras(SGDNet(variant), files[f"sgdnet-{variant}"])
 
 
+class Through(torch.nn.Module):
+    """Hands on what comes: in place of the attention and the MLP of a large ViT."""
+
+    def forward(self, x: torch.Tensor, **_: object) -> torch.Tensor:  # noqa: D102
+        return x
+
+
 def stand_in_for_torchvision() -> None:
     """Let AHIQ and PaQ2PiQ run where torchvision's binary does not load: shapes right, no more."""
     from pyiqa.archs import ahiq_arch, paq2piq_arch
@@ -134,7 +141,8 @@ def stand_in_for_torchvision() -> None:
 
     from lib import iqa
 
-    DEFAULT_CONFIGS["ahiq"]["metric_opts"]["pretrained"] = False  # a file of its own
+    DEFAULT_CONFIGS["ahiq"]["metric_opts"] |= {"pretrained": False, "num_crop": 1}  # of twenty
+    DEFAULT_CONFIGS["pieapp"]["metric_opts"] |= {"stride": 160}  # four patches of many
     if iqa.ensure_torchvision_imports():
         iqa.ensure_torchvision_imports = lambda: False
         ahiq_arch.DeformConv2d.forward = lambda self, x, _: F.conv2d(x, self.weight, padding=1)
@@ -154,9 +162,16 @@ def in_kernel() -> None:
 
         patch_downloads(pytest.MonkeyPatch(), SCRATCH)
         stand_in_for_torchvision()
-    else:
-        build = timm.create_model
-        timm.create_model = lambda *a, **options: build(*a, **options | {"pretrained": False})
+    build = timm.create_model
+
+    def create(*rest: object, **options: object) -> torch.nn.Module:
+        model = build(*rest, **options | {"pretrained": False})
+        for block in getattr(model, "blocks", []):  # a ViT of 785 tokens takes seconds a picture
+            if hasattr(block, "attn"):
+                block.attn, block.mlp = Through(), Through()
+        return model
+
+    timm.create_model = create
     recipe = {k.lower(): v for k, v in SMALL["03"].items() if k.endswith("SIZE") or k == "EPOCHS"}
     for name, spec in weights.TRAINED.items():
         if spec.lessons:
