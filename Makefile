@@ -56,7 +56,7 @@ help: ## print this
 	@echo '  JOBS       worker processes (default: the notebooks decide)'
 	@echo '  DATA_DIR   where the data sets are (default: data/)'
 	@echo '  PYTHON     the Python (3.11 or newer) that .venv is made with'
-	@echo '  ARGS       passed on by test, train, bench and lock'
+	@echo '  ARGS       passed on by test, bench and lock'
 
 setup: $(INSTALLED) ## create .venv from the lock, or bring it up to date
 
@@ -90,8 +90,9 @@ lab: $(INSTALLED) ## open JupyterLab
 bench: $(INSTALLED) ## measure speed against peer implementations
 	@$(PY) -m benchmarks.bench $(ARGS)
 
-train: $(INSTALLED) ## train MODEL, or resume its training (ARGS=--card: only measure it)
-	@$(PY) -m lib train $(MODEL) $(ARGS)
+train: $(INSTALLED) ## train MODEL, or resume its training, and measure it for its card
+	@$(PY) -m lib train $(MODEL)
+	@$(PY) -m benchmarks.cards $(MODEL)
 
 lock: $(INSTALLED) ## remake requirements.txt from requirements.in (ARGS=--upgrade for newer versions)
 	@$(PY) -m pip install -q uv

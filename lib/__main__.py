@@ -34,7 +34,6 @@ def _parser() -> argparse.ArgumentParser:
     more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
     of["run"].add_argument("--set", **more, help="one more parameter; the value is YAML")
     of["train"].add_argument("model", nargs="?", help="without it, the names are listed")
-    of["train"].add_argument("--card", action="store_true", help="train nothing: measure it again")
     return parser
 
 
@@ -91,9 +90,7 @@ def _train(options: argparse.Namespace) -> bool:
 
     if options.model not in weights.MODELS:
         raise ValueError(f"no model {options.model}; there are {', '.join(weights.MODELS)}")
-    if not options.card:
-        weights.make(options.model)
-    print(weights.write_card(options.model))
+    print(weights.make(options.model))
     return True
 
 
