@@ -44,7 +44,7 @@ export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 .NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
 .DELETE_ON_ERROR:
-.PHONY: help setup data reproduce refresh verify test lint lab bench train lock clean check-notebooks
+.PHONY: help setup data reproduce refresh verify test lint lab bench plan train lock clean check-notebooks
 
 help: ## print this
 	@echo 'Usage: make TARGET [PROFILE=sample|open] [NB=01] [JOBS=n] [DATA_DIR=path]'
@@ -89,6 +89,9 @@ lab: $(INSTALLED) ## open JupyterLab
 
 bench: $(INSTALLED) ## measure speed against peer implementations
 	@$(PY) -m benchmarks.bench $(ARGS)
+
+plan: $(INSTALLED) ## say what PROFILE costs here: disk, time, memory, from costs measured on the spot
+	@$(PY) -m benchmarks.plan --profile $(PROFILE)
 
 train: $(INSTALLED) ## train MODEL, or resume its training, and measure it for its card
 	@$(PY) -m lib train $(MODEL)
