@@ -47,11 +47,12 @@ export OMP_WAIT_POLICY := PASSIVE
 .PHONY: help setup data reproduce refresh verify test lint lab bench plan train lock clean check-notebooks
 
 help: ## print this
-	@echo 'Usage: make TARGET [PROFILE=sample|open] [NB=01] [JOBS=n] [DATA_DIR=path]'
+	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  %-11s%s\n", $$1, $$2 }'
 	@echo
 	@echo '  PROFILE    sample, or one set of parameters, profiles/PROFILE.yaml (now: $(PROFILE))'
+	@echo '  DRY_RUN    1: reproduce PROFILE=paper on tiny data and random weights, in three minutes'
 	@echo '  NB         one notebook by its number; all of them without it'
 	@echo '  JOBS       worker processes (default: the notebooks decide)'
 	@echo '  DATA_DIR   where the data sets are (default: data/)'
@@ -60,14 +61,20 @@ help: ## print this
 
 setup: $(INSTALLED) ## create .venv from the lock, or bring it up to date
 
-data: $(INSTALLED) ## say which data sets PROFILE (open, paper) needs and fetch what is missing
+data: $(INSTALLED) ## say which data PROFILE (open, paper) needs and fetch what is missing
 	@$(PY) -m lib data --profile $(PROFILE)
 
+ifdef DRY_RUN
+reproduce: check-notebooks $(INSTALLED)
+	@test $(PROFILE) = paper || { echo "DRY_RUN=1 is for PROFILE=paper; $(PROFILE) needs none" >&2; exit 2; }
+	@$(PY) -m benchmarks.dry_run $(if $(NB),$(NOTEBOOKS))
+else
 reproduce: check-notebooks $(EXECUTED) ## run the notebooks that need it; tables and figures land in figures/
 	@echo
 	@echo "Tables and figures, $(PROFILE) profile:"
 	@find "$${FIGURES_DIR:-figures}/$(PROFILE)" -type f ! -name '.*' 2>/dev/null | sort | sed 's/^/  /'
 	@echo "Executed notebooks: $(BUILD)/"
+endif
 
 refresh: ## rerun `sample` and store its outputs in notebooks/, to be committed
 	@$(MAKE) --no-print-directory reproduce PROFILE=sample

@@ -391,7 +391,8 @@ def plan(profile: str, p: Mapping[str, Parameters], costs: Mapping[Unit, Cost]) 
         "**Not in the time**: tables and bootstraps; cells that compute by hand; read-outs trained "
         "by fold (on OSIE, or proxies by our predictor); the training of models that notebooks 01 "
         "and 05 miss, unless notebook 03 ran before (control-synthetic: always). **Not in the "
-        "disk**: data sets unpacked; trained weights, 10 to 50 MB a network."
+        "disk**: data sets unpacked; trained weights, 10 to 50 MB a network. **Twice in both**: "
+        "maps that two notebooks share, which the second finds in the cache."
     )
     names = untimed(p)
     theirs = (
@@ -400,15 +401,20 @@ def plan(profile: str, p: Mapping[str, Parameters], costs: Mapping[Unit, Cost]) 
     )
     once = [f"{n} {alone[n]:.0f} s ({seconds} s)" for n, seconds in README_SECONDS.items()]
     check = (
-        f"**This plan, and in brackets a run on two idle cores**: {', '.join(once)}. The plan of "
-        "notebook 02 is short by the cells that draw and resample, that of 04 by those that compute "
-        "by hand; a machine at work on something else makes every plan longer."
+        f"**This plan, and in brackets a run on two idle cores**: {', '.join(once)}. Left out "
+        "are above all cells that compute by hand: 13 s of 172 when we ran notebook 01."
     )
-    load = f"load average {os.getloadavg()[0]:.1f}, {torch.get_num_threads()} threads"
+    busy, cores = os.getloadavg()[0], os.cpu_count()
+    load = f"load average {busy:.1f}, {torch.get_num_threads()} threads"
+    slowed = (
+        f"**A busy machine**: the load average was {busy:.1f} on {cores} cores while this was "
+        f"measured. Idle, it may take as little as 1/{busy / cores:.1f} of the time."
+    )
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     heading = f"## Unit costs, measured just now ({name}; {load}; {versions})"
     parts = [f"# The {profile} profile on this machine ({name})", markdown(totals), spread, memory]
-    parts += [left_out, *[theirs] * bool(names), *[check] * (profile == "sample"), heading]
+    parts += [left_out, *[theirs] * bool(names), *[slowed] * (busy > 1.25 * cores)]
+    parts += [*[check] * (profile == "sample"), heading]
     return "\n\n".join([*parts, markdown(unit_table(todo, costs), 4)])
 
 

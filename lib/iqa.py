@@ -30,6 +30,7 @@ from lib.report import require
 from lib.store import Store, fingerprint, run_all, weights_fingerprint
 
 Maybe = np.ndarray | None
+OURS = ("baseline-", "control-", "sal-loss-", "gradcam-loss-")  # how our networks' names begin
 # pyiqa asks torch.load for `weights_only=False`, with which a checkpoint can run any code; this
 # variable wins. Training may leave its last loss in a checkpoint: a NumPy number, of NumPy 1 or 2.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
@@ -86,7 +87,7 @@ def metric(name: str) -> Metric:
     ValueError for an unknown name; OSError, with a command, where weights are missing or damaged.
     """
     entry = REGISTRY.get(name)
-    if entry is None and name.startswith(("baseline-", "control-", "sal-loss-", "gradcam-loss-")):
+    if entry is None and name.startswith(OURS):
         entry = Entry(BEYOND, partial(_network, name))
     elif entry is None:
         known = f"{', '.join(REGISTRY)}; our networks; and pyiqa.list_models('NR')"
@@ -234,7 +235,7 @@ REGISTRY: dict[str, Entry] = {
     "HyperIQA": Entry(NR, partial(_pyiqa, "hyperiqa"), weights="download, ~210 MB"),
     "SGDNet-None": Entry(NR, partial(_network, "none"), weights="download: none is published"),
     "PaQ2PiQ": Entry(NR, partial(_pyiqa, "paq2piq"), weights="download, ~95 MB"),
-    "SGDNet-Output": Entry(NR, partial(_network, "output"), weights="download, ~110 MB"),
+    "SGDNet-Output": Entry(NR, partial(_network, "output"), weights="download by make data"),
     "Baseline-GradCAM-Loss": Entry(NR, partial(_network, "gradcam-loss-lite0"), weights="shipped"),
     "CLIP-IQA+": Entry(NR, partial(_pyiqa, "clipiqa+"), weights="download, ~256 MB"),
     "Baseline": Entry(NR, partial(_network, "baseline-lite0"), weights="shipped"),

@@ -272,7 +272,7 @@ def test_a_metric_that_fails_leaves_a_hole_with_its_reason_and_the_others_go_on(
         assert [*one.index[one.value.isna()]] == [*one.index[one.reason != ""]] == [5, 7]
         assert (one.reason[5], one.reason[7]) == ("no faces found", "the score is nan")
         gone = table[table.metric == "SGDNet-None"]
-        assert len(gone) == 24 and gone.reason.str.contains("no weights").all()
+        assert len(gone) == 24 and gone.reason.str.contains("no published file").all()
         assert table[table.metric == "PSNR"].value.notna().all()
 
 

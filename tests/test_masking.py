@@ -1,19 +1,18 @@
 """Section III-B: the asked share is masked, to the pixel, and the curves say what it costs."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import pearsonr, spearmanr
 
-from lib import masking
-from lib.curves import areas, gap_table, harm, resampled_curves, summary
-from lib.iqa import Metric
+from lib import iqa, masking
 from lib.masking import FILLS, STRATEGIES, fill, mask, masked_scores, relevance_ranks
 from lib.records import Dataset, Record
 from lib.sources import Source
+from tests.test_notebooks import NOTEBOOKS, checked, code_of
 
 RNG = np.random.default_rng(0)
 MAPS = {
@@ -130,57 +129,51 @@ def mean_of_bright_square(images, *_):
     return torch.from_numpy(np.maximum(images[..., 0].astype(float) - 130, 0).mean(axis=(1, 2)))
 
 
-SCORER = Metric("test", None, name="square", score=mean_of_bright_square, sign=1, key="k")
+SCORER = iqa.Metric("test", None, name="square", score=mean_of_bright_square, sign=1, key="k")
 SALIENCY = Source("Saliency", "saliency", bright, "s")
 
 
 @pytest.fixture
 def scored(empty_cache):
     pictures = Pictures(12)
-    mos = pd.Series({name: float(i) for i, name in enumerate(pictures.names)})
     sources = [SALIENCY, masking.chance_source(0), masking.patch_source(SCORER, 64)]
     shares = [0, 0.25, 0.5, 0.75, 1]
-    return masked_scores(SCORER, pictures, sources, ["black", "mean"], shares, 64), mos
+    return masked_scores(SCORER, pictures, sources, ["black", "mean"], shares, 64)
 
 
 def test_every_cell_is_scored_once_and_the_ends_are_shared(scored):
-    scores, _ = scored
-    assert len(scores) == 3 * 2 * 2 * 5 * 12 and scores.score.notna().all()
-    assert (scores[scores.share == 0].groupby("image").score.agg(np.ptp) == 0).all()
-    assert (scores.score[(scores.share == 1) & (scores.fill == "black")] == 0).all()
+    assert len(scored) == 3 * 2 * 2 * 5 * 12 and scored.score.notna().all()
+    assert (scored[scored.share == 0].groupby("image").score.agg(np.ptp) == 0).all()
+    assert (scored.score[(scored.share == 1) & (scored.fill == "black")] == 0).all()
 
 
-def test_masking_what_matters_first_destroys_the_correlation_first(scored):
-    cells, samples = resampled_curves(*scored, 200, 0)
+@pytest.fixture(scope="module")
+def notebook():
+    """What notebook 02 imports, and the functions that it defines."""
+    names = checked("02", "RESAMPLES = 200")
+    for cell in code_of(NOTEBOOKS[2]):
+        if cell.source.startswith("def "):
+            exec(cell.source, names)
+    return SimpleNamespace(**names)
+
+
+def test_masking_what_matters_first_destroys_the_correlation_first(scored, notebook):
+    table, mos = notebook.as_table(scored), pd.Series({f"p{i}": i for i in range(12)})
+    cells, samples = table.index.to_frame(index=False), notebook.correlations(table, mos)
     assert list(cells["map"].unique()) == ["saliency", "chance", "patches"], "as they were asked"
-    assert list(cells.strategy.unique()) == ["MoRF", "LeRF"]
     assert list(cells.share[:5]) == [0, 0.25, 0.5, 0.75, 1]
-    points = cells.assign(**summary(samples["SROCC"]))
-    value = points.set_index(["map", "strategy", "fill", "share"]).value
+    value = pd.Series(samples["SROCC"][:, 0], table.index)["square"]
     assert value["saliency", "MoRF", "black", 0.25] == 0, "the square is gone"
     assert value["saliency", "LeRF", "black", 0.75] == pytest.approx(1)
-    lost = harm(cells, samples, "SROCC")
-    assert (lost[cells.share == 0] == 0).all()
-    gone = (cells.share == 1) & (cells.fill == "black")
-    assert lost[gone, 0] == pytest.approx(samples["SROCC"][cells.share == 0, 0][0])
-    area = gap_table(areas(cells, samples), "map").set_index(["fill", "map", "measure"])
+    area = notebook.gap_table(notebook.areas_between(cells, samples), "map")
+    area = area.set_index(["fill", "map", "measure"])
     assert area.value["black", "saliency", "SROCC"] == pytest.approx(0.75)
     assert area.value["black", "patches", "SROCC"] > 0.4
     assert area.p_value["black", "saliency", "SROCC"] < 0.02
     assert area.low["black", "chance", "SROCC"] < area.value["black", "saliency", "SROCC"]
-
-
-def test_points_of_the_curves_are_scipys_correlations(scored):
-    scores, mos = scored
-    rng = np.random.default_rng(1)
-    noisy = scores.assign(score=scores.score + rng.normal(size=len(scores)))
-    cells, samples = resampled_curves(noisy, mos, 50, 0)
-    for cell in (0, 7, 31):
-        where = cells.iloc[cell]
-        part = noisy[(noisy[list(where.index)] == where).all(axis=1)].set_index("image").score
-        opinion = mos[part.index]
-        assert samples["SROCC"][cell, 0] == pytest.approx(spearmanr(part, opinion).statistic)
-        assert samples["PLCC"][cell, 0] == pytest.approx(pearsonr(part, opinion).statistic)
+    drop = pd.Series(notebook.score_drop(table)[:, 0], table.index)["square"]
+    start, gone, end = (drop["saliency", "MoRF", "black", share] for share in (0, 0.25, 1))
+    assert start == 0 and gone == pytest.approx(end)
 
 
 def test_more_shares_cost_only_the_new_ones(empty_cache):
@@ -218,22 +211,21 @@ def test_a_run_that_dies_goes_on_and_ends_the_same(empty_cache, monkeypatch):
     pd.testing.assert_frame_equal(resumed, fresh)
 
 
-def test_a_picture_that_a_model_cannot_score_gets_its_lowest_and_none_may_be_left_out(scored):
-    scores, mos = scored
-    blank = scores.assign(score=scores.score.where(scores.share < 1))
-    cells, samples = resampled_curves(blank, mos, 20, 0)
-    assert (samples["SROCC"][cells.share == 1] == 0).all()
-    assert np.isfinite(samples["score drop"]).all()
-    with pytest.raises(ValueError, match="were not scored"):
-        resampled_curves(scores.iloc[1:], mos, 20, 0)
+def test_a_picture_that_a_model_cannot_score_gets_its_lowest_and_none_is_left_out(scored, notebook):
+    table = notebook.as_table(scored.assign(score=scored.score.where(scored.share < 1)))
+    assert np.unique(table.xs(1, level="share")) == scored.score[scored.share < 1].min().round(6)
+    with pytest.raises(AssertionError, match="were not scored"):
+        notebook.as_table(scored.iloc[1:])
 
 
-def test_without_opinions_there_is_the_score_drop_alone(scored):
-    cells, samples = resampled_curves(scored[0], None, 20, 0)
-    assert list(samples) == ["score drop"]
-    drop = pd.Series(samples["score drop"][:, 0], pd.MultiIndex.from_frame(cells.iloc[:, 1:]))
-    start, quarter, end = (drop["saliency", "MoRF", "black", share] for share in (0, 0.25, 1))
-    assert start == 0 and quarter == pytest.approx(end)
+def test_a_published_network_is_explained_as_in_notebook_01(notebook, monkeypatch):
+    network = torch.nn.Module()
+    network.features1 = torch.nn.Conv2d(3, 2, 3)
+    network.default_mean = network.default_std = torch.ones(1, 3, 1, 1)
+    scorer = replace(SCORER, name="dbcnn", network=notebook.published.explain("dbcnn", network, 1))
+    monkeypatch.setattr(iqa, "metric", lambda name: scorer)
+    (of_notebook_01,), _ = notebook.sources.published_sources(["DBCNN"])
+    assert notebook.sources_for(scorer, SALIENCY)[1].key == of_notebook_01.key
 
 
 def test_the_centre_goes_first_and_the_corners_last():

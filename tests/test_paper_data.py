@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 import yaml
 from scipy.ndimage import gaussian_filter
@@ -234,7 +235,8 @@ class Hub:
                 packed.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
 
 
-GRAPH = bytes(range(200))
+# A frozen graph may begin so, and is no web page; SGDNet's file is Keras', without a hash.
+GRAPH, KERAS = b"\n<" + bytes(range(200)), b"\x89HDF\r\n\x1a\n" + bytes(200)
 
 
 def shrunk(source, root):
@@ -263,7 +265,7 @@ def world(server, tmp_path, monkeypatch):  # noqa: F811
         body = archives[archive]
         pages[f"/{archive}"] = (200, body, None)
         url = f"http://127.0.0.1:{server.server_port}/{archive}"
-        return replace(shrunk(source, root), url=url, md5=hashlib.md5(body).hexdigest())
+        return replace(shrunk(source, root), url=url, digest=f"md5:{hashlib.md5(body).hexdigest()}")
 
     parts = {
         part: local(source, published / "salicon" / part, f"{part}.zip")
@@ -276,9 +278,13 @@ def world(server, tmp_path, monkeypatch):  # noqa: F811
         monkeypatch.setattr(module, "SOURCE", shrunk(module.SOURCE, published / name))
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(sacid, "SOURCE", replace(sacid.SOURCE, url=f"{address}/sacid.zip"))
-    graph = replace(checkpoints.SOURCE["msi-net"], url=f"{address}/saved_model.pb")
-    monkeypatch.setattr(checkpoints, "SOURCE", {"msi-net": graph})
-    pages["/saved_model.pb"] = (200, GRAPH, None)
+    digests = {"msi-net": f"sha256:{hashlib.sha256(GRAPH).hexdigest()}", "sgdnet-output": ""}
+    nets = {
+        name: replace(checkpoints.SOURCE[name], url=f"{address}/{name}", digest=digest)
+        for name, digest in digests.items()
+    }
+    monkeypatch.setattr(checkpoints, "SOURCE", nets)
+    pages |= {"/msi-net": (200, GRAPH, None), "/sgdnet-output": (200, KERAS, None)}
 
     class Answers:  # the server asks for one answer a request: give it that of the path
         def __bool__(self):
@@ -314,23 +320,24 @@ def whole(folder):
 
 def test_make_data_gets_what_it_can_and_says_the_rest_in_a_line_each(world, folder, capsys):
     status, table, errors = fetch(capsys)
-    assert status == 1 and len(table) == 7 and len(errors) == 1 and "sacid.zip" in errors[0]
+    assert status == 1 and len(table) == 8 and len(errors) == 1 and "sacid.zip" in errors[0]
     assert all("files to get" in line for line in table)
     assert "CC BY-SA 4.0" in table[3] and "6.4 GB" in table[3] and str(folder / "koniq") in table[3]
     assert whole(folder) == list(WRITE)
     assert (folder / "checkpoints" / "msi-net" / "msi-net.pb").read_bytes() == GRAPH
+    assert (folder / "checkpoints" / "sgdnet-output" / "sgdnet-output.h5").read_bytes() == KERAS
     unwanted = [p for p in folder.rglob("*") if p.name in ("Output", "test", "allFixData.mat")]
     assert not unwanted, "nor is what no record needs unpacked"
     requests = world.server.requests
     status, table, _ = fetch(capsys)
-    assert status == 1 and sum(" here " in line for line in table) == 6
+    assert status == 1 and sum(" here " in line for line in table) == 7
     assert world.server.requests == requests + 4, "only SACID was asked for again"
 
 
 BODY = b"x" * 2000
 SPOILS = {
     "404": ((404, b"no", None), "404"),
-    "quota page": ((200, b"<html>Quota exceeded</html>", None), "not the published archive"),
+    "quota page": ((200, b"<html>Quota exceeded</html>", None), "not the published file"),
     "cut": ((200, BODY, 4000), "Connection broken|IncompleteRead"),
     "wrong hash": ((200, zipped(Path(__file__).parent / "none", "", ["a"]), None), "md5 differs"),
 }
@@ -339,24 +346,34 @@ SPOILS = {
 @pytest.mark.parametrize("spoil", SPOILS)
 def test_whatever_goes_wrong_is_one_line_and_the_other_sources_go_on(world, folder, capsys, spoil):
     world.pages["/trainSet.zip"], words = SPOILS[spoil]
-    world.pages["/saved_model.pb"] = SPOILS["quota page" if spoil == "wrong hash" else spoil][0]
+    world.pages |= dict.fromkeys(("/msi-net", "/sgdnet-output"), SPOILS[spoil][0])
     status, _, errors = fetch(capsys)
-    assert "MSI-Net" in errors.pop() and not (folder / "checkpoints" / "msi-net").exists()
+    *errors, graph, keras = errors
+    assert any(word in graph for word in words.replace("md5", "sha256").split("|")), graph
+    assert any(word in keras for word in (*words.split("|"), "is no .h5 file")), keras
+    assert "SGDNet offers there, as sgdnet-output.h5" in keras
+    assert not list((folder / "checkpoints").iterdir())
     (error,) = (line for line in errors if "cat2000" in line)
     assert status == 1 and len(errors) == 2 and "saliency.tuebingen.ai" in error
     assert any(word in error for word in words.split("|")), error
     assert whole(folder) == ["salicon", "koniq", "clive"]
 
 
-def test_a_full_disk_leaves_nothing_and_stops_nothing(world, folder, capsys, monkeypatch):
-    def fill(self, path, members):
-        for member in members[:2]:
+@pytest.mark.parametrize(
+    ("kind", "name", "count"),
+    [(zipfile.ZipFile, "extractall", 3), (pooch.HTTPDownloader, "__call__", 6)],
+)
+def test_a_full_disk_leaves_nothing_and_stops_nothing(
+    kind, name, count, world, folder, capsys, monkeypatch
+):
+    def fill(self, path, members, *_):
+        for member in members[:2] if count == 3 else []:
             self.extract(member, path)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(zipfile.ZipFile, "extractall", fill)
+    monkeypatch.setattr(kind, name, fill)
     status, _, errors = fetch(capsys)
-    assert status == 1 and sum("No space left on device" in line for line in errors) == 3
+    assert status == 1 and sum("No space left on device" in line for line in errors) == count
     assert whole(folder) == ["koniq", "clive"]
 
 
@@ -390,6 +407,10 @@ def test_a_picture_of_another_kind_or_size_is_found(folder):
     assert source.faults(folder) == ["a.jpg is no picture"]
     (folder / "a.jpg").write_bytes(b"<html>")
     assert source.faults(folder) == ["a.jpg is no .jpg file"]
+    for content, faults in {b"<html>": 1, b"": 1, b"PK\3\4": 0, b"\x80\2": 0}.items():
+        (folder / "transalnet-res.pth").write_bytes(content)
+        found = checkpoints.SOURCE["transalnet-res"].faults(folder)
+        assert found == ["transalnet-res.pth is no .pth file"] * faults
 
 
 def test_google_drive_goes_through_gdown(folder, monkeypatch):

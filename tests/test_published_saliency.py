@@ -11,11 +11,11 @@ import torch
 from msinet_tensorflow import PICTURES, STEP, official_shapes, pattern, ramp, weights
 from torch import nn
 
+from benchmarks.dry_run import frozen_graph
 from lib import sources
 from lib.data import checkpoints
 from lib.models import msinet, saliency, tensorflow1, transalnet
 from lib.records import Record
-from tests.dry_run import frozen_graph
 
 HERE = Path(__file__).parent
 TENSORFLOW = np.load(HERE / "msinet.npz")  # `msinet_tensorflow.py` wrote it
@@ -197,7 +197,7 @@ def test_shrinking_takes_the_mean_and_the_last_pixel_goes_on():
 @pytest.mark.parametrize("name", saliency.PUBLISHED)
 def test_missing_and_foreign_files_are_one_sentence(name, checkpoint, tmp_path):
     file = checkpoints.SOURCE[name].files[""]
-    with pytest.raises(FileNotFoundError, match=f"{file}; `make data PROFILE=paper` gets what is"):
+    with pytest.raises(FileNotFoundError, match=f"{file} is not there; run `make data PROFILE"):
         sources.published_source(name)
     torch.save({"encoder.weight": torch.zeros(1)}, tmp_path / "other.pth")
     graph = TENSORFLOW["graph"].tobytes()

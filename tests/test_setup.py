@@ -106,9 +106,7 @@ def test_one_notebook_runs_alone_and_jobs_reach_the_runner(checkout):
 
 def test_a_model_is_trained_and_then_measured_for_its_card(checkout):
     said = make("-n", "train", "MODEL=baseline-lite0", cwd=checkout).stdout
-    assert re.findall(r"-m (.*)", said) == [
-        f"{c} baseline-lite0" for c in ("lib train", "benchmarks.cards")
-    ]
+    assert re.findall(r"-m (.*) baseline-lite0", said) == ["lib train", "benchmarks.cards"]
 
 
 def test_another_data_folder_or_new_files_in_it_rerun_what_reads_data(checkout):

@@ -54,7 +54,7 @@ def test_training_on_people_ships_weights_log_scores_and_card(photographs):
     assert {"loss", "val_srocc", "val_plcc"} <= set(log.columns)
     card, scores = folder / "baseline-lite0.md", folder / "baseline-lite0.test.csv"
     table = pd.read_csv(scores)
-    assert f"{weights.srocc(table.score, table.mos):.3f} [" in card.read_text()
+    assert f"{cards.srocc(table.score, table.mos):.3f} [" in card.read_text()
 
     # Measured again: the prose stays, and photographs of scenes seen in training are told apart.
     table.assign(nearest_training=[0.9, 0.9, *[0.1] * 6]).to_csv(scores, index=False)

@@ -31,7 +31,7 @@ SOURCE = Source(  # address and hash are pysaliency's (external_datasets/cat2000
     omit="Output/",
     limit_mb=40_000,
     counts={"Stimuli/*/[0-9]*.jpg": (2_000, (1920, 1080)), "FIXATIONLOCS/*/*.mat": (2_000, ())},
-    md5="56ad5c77e6c8f72ed9ef2901628d6e48",
+    digest="md5:56ad5c77e6c8f72ed9ef2901628d6e48",
     terms="none stated",
     page="https://saliency.tuebingen.ai/datasets.html",
 )

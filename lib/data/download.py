@@ -18,8 +18,8 @@ import pooch
 from PIL import Image
 
 MANIFESTS = Path(__file__).parent / "manifests"
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-SIGNATURES = {".png": PNG, ".jpg": JPEG, ".bmp": b"BM", ".mat": b"MATLAB"}
+PNG, JPEG, HDF5 = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x89HDF\r\n\x1a\n"
+SIGNATURES = {".png": PNG, ".jpg": JPEG, ".bmp": b"BM", ".mat": b"MATLAB", ".h5": HDF5}
 PYIQA = "https://huggingface.co/datasets/chaofengc/IQA-PyTorch-Datasets (and -Datasets-metainfo)"
 
 
@@ -41,7 +41,7 @@ def on_disk(path: Path, profile: str = "open") -> Path:
 class Source:
     """Where a data set, or a part of it, comes from."""
 
-    url: str  # a zip archive, https or Google Drive; "pyiqa:NAME": pyiqa's downloader knows it
+    url: str  # a zip archive or one file, https or Drive; "pyiqa:NAME": pyiqa's downloader knows it
     about: str  # size of the download
     # Start of a path in the archive (or below its top) -> in ours; "": what comes is the file.
     files: Mapping[str, str]
@@ -50,7 +50,7 @@ class Source:
     manifest: str = ""  # file of `MANIFESTS`, or none, and then:
     # pattern -> how many files, and the width and height of each ("()": they differ, or no picture)
     counts: Mapping[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
-    md5: str = ""  # of the archive, where somebody published it
+    digest: str = ""  # of the download, where one is published: "md5:..." or "sha256:..."
     terms: str = "see its page"  # licence, as its page says it
     page: str = ""  # where a person gets it by hand
 
@@ -79,12 +79,10 @@ class Source:
         return found
 
     def fetch(self, folder: Path) -> None:
-        """Download the archive and unpack it as `folder`, unless the files are there already.
+        """Download the archive and unpack it as `folder`, or put the one file there.
 
         A DownloadError says why it can't be had; what was there before stays.
         """
-        if not self.faults(folder):
-            return
         scratch = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(scratch, ignore_errors=True)
         try:
@@ -96,7 +94,8 @@ class Source:
             (scratch / "files").replace(folder)
         except Exception as error:  # the libraries that fetch raise what they like
             reason = " ".join(str(error).split()) or type(error).__name__
-            hand = f", or put {', '.join(self.counts)} from {self.page} there" if self.page else ""
+            names = ", ".join(self.counts)
+            hand = f", or put what {self.page} offers there, as {names}" if self.page else ""
             raise DownloadError(
                 f"{self.url} could not be fetched into {folder} ({reason}); see to the network and "
                 f"the disk ({self.about}), and run the command again{hand}"
@@ -124,8 +123,9 @@ class Source:
             where = {"registry": {name: None}, "urls": {name: self.url}}
             get = pooch.HTTPDownloader(progressbar=True, timeout=60)
             pooch.create(scratch, "", **where, retry_if_failed=3).fetch(name, downloader=get)
-        if self.md5 and pooch.file_hash(str(archive), "md5") != self.md5:
-            raise ValueError("what came is not the published archive: its md5 differs")
+        kind, _, digest = self.digest.partition(":")
+        if digest and pooch.file_hash(str(archive), kind) != digest:
+            raise ValueError(f"what came is not the published file: its {kind} differs")
         if "" in self.files:
             files.mkdir()
             archive.rename(files / self.files[""])
@@ -152,8 +152,8 @@ def _misfit(path: Path, size: tuple[int, ...]) -> list[str]:
     """Say what a file's first bytes tell against it: its kind or, if one is given, its size."""
     with path.open("rb") as file:
         kind = SIGNATURES.get(path.suffix.lower(), b"")
-        start = file.read(len(kind) or 1)
-        if start != kind and (kind or start in (b"", b"<")):  # as pages of HTML begin
+        start = file.read(8)
+        if not start.startswith(kind) or start[:1] in (b"", b"<"):  # nothing, or a web page
             return [f"{path.name} is no {path.suffix} file"]
     if not size:
         return []

@@ -28,7 +28,7 @@ IMAGES = Source(  # addresses and hashes are pysaliency's (external_datasets/sal
     files={"train/": "train/", "val/": "val/"},
     limit_mb=20_000,
     counts={f"{s}/COCO_{s}2014_*.jpg": (n, (640, 480)) for s, n in COUNTS.items()},
-    md5="eb2a1bb706633d1b31fc2e01422c5757",
+    digest="md5:eb2a1bb706633d1b31fc2e01422c5757",
     terms="none stated; photographs: COCO's",
     page="http://salicon.net/challenge-2017",
 )
@@ -37,7 +37,7 @@ FIXATIONS = replace(
     url="https://drive.google.com/uc?id=1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
     about="size unstated",
     counts={f"{s}/COCO_{s}2014_*.mat": (n, ()) for s, n in COUNTS.items()},
-    md5="462b70f4f9e8ea446ac628e46cea8d3d",
+    digest="md5:462b70f4f9e8ea446ac628e46cea8d3d",
 )
 SOURCE = {"images": IMAGES, "fixations": FIXATIONS}
 

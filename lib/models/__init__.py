@@ -15,12 +15,13 @@ SHIPPED = {"baseline-lite0": 384, "baseline-lite1": 384, "sal-loss-lite0": 256, 
 # Made by `make train` where they are needed; the first from BIQ2021, the paper's from its own data.
 PAPER = {"baseline-b0": 384, "baseline-resnet50": 384, "sal-loss-b0": 384, "gradcam-loss-b0": 384}
 REMADE = {"control-synthetic": 384} | PAPER
+FETCH = "run `make data PROFILE=paper`, or put it there by hand"  # a published network's file
 
 
-def weights_path(name: str, suffix: str = ".safetensors") -> Path:
+def weights_path(name: str) -> Path:
     """Return where the weights of `name` are: shipped in `weights/`, else rebuilt in the cache."""
-    shipped = weights_dir() / f"{name}{suffix}"
-    return shipped if shipped.is_file() else cache_dir() / "weights" / f"{name}{suffix}"
+    shipped = weights_dir() / f"{name}.safetensors"
+    return shipped if shipped.is_file() else cache_dir() / "weights" / shipped.name
 
 
 def load(name: str) -> Baseline:
@@ -46,16 +47,16 @@ def load_published(
     build: Callable[[], nn.Module],
     file: str,
     read: Callable[[Path], dict[str, torch.Tensor]],
+    mend: str = FETCH,
 ) -> nn.Module:
     """Load a published network from its authors' `file`, of which `read` makes a state dict.
 
-    An OSError says how to get a file that is missing or damaged (`lib.data.checkpoints`).
+    An OSError says that the file is damaged, or not there, and then how to `mend` that.
     """
     name = file.rpartition(".")[0]
     path = data_dir() / "checkpoints" / name / file
     if not path.is_file():
-        mend = "`make data PROFILE=paper` gets what is published; a file of your own may go there"
-        raise FileNotFoundError(f"no weights of {name} at {path}; {mend}")
+        raise FileNotFoundError(f"{path} is not there; {mend}")
     try:
         state = read(path)
         with torch.device("meta"):  # no random weights first

@@ -85,7 +85,7 @@ class MSINet(nn.Module):
 
 
 def load_msinet() -> MSINet:
-    """Load the authors' frozen graph ``msi-net.pb``; an OSError says where to get it."""
+    """Load the authors' frozen graph ``msi-net.pb``; an OSError says how to get it."""
     return load_published(MSINet, "msi-net.pb", read_msinet)
 
 

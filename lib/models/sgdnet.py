@@ -22,9 +22,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib.models import load_published
+from lib.models import FETCH, load_published
 
-VARIANTS = ("none", "output")
+# variant -> how its file gets here
+VARIANTS = {"none": "no published file is known; one of your own may go there", "output": FETCH}
 # ResNet-50, a stage: blocks, channels in and within (a quarter of those out), stride.
 STAGES = {2: (3, 64, 64, 1), 3: (4, 256, 128, 2), 4: (6, 512, 256, 2), 5: (3, 1024, 512, 2)}
 BLOCKS = [f"{stage}{letter}" for stage, row in STAGES.items() for letter in "abcdef"[: row[0]]]
@@ -99,6 +100,8 @@ def read_keras(path: Path) -> dict[str, torch.Tensor]:
             array = item[()].transpose({4: (3, 2, 0, 1), 2: (1, 0)}.get(item.ndim, (0,)))
             value = torch.from_numpy(np.ascontiguousarray(array, np.float32))
             state[f"{layer}.{KERAS.get(kind, kind)}"] = value
+            if kind == "moving_mean":
+                state[f"{layer}.num_batches_tracked"] = torch.tensor(0)  # Keras counts none
 
     with h5py.File(path) as file:
         file.get("model_weights", file).visititems(visit)
@@ -106,12 +109,6 @@ def read_keras(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_sgdnet(variant: str) -> SGDNet:
-    """Load the authors' Keras file ``sgdnet-<variant>.h5``; an OSError says where to get it."""
-
-    def read(path: Path) -> dict[str, torch.Tensor]:
-        state = read_keras(path)
-        layers = [key.rpartition(".")[0] for key in state if key.endswith(".running_mean")]
-        zero = torch.tensor(0)  # Keras counts no batches
-        return state | {f"{layer}.num_batches_tracked": zero for layer in layers}
-
-    return load_published(partial(SGDNet, variant), f"sgdnet-{variant}.h5", read)
+    """Load the authors' Keras file ``sgdnet-<variant>.h5``; an OSError says how to get it."""
+    build, file = partial(SGDNet, variant), f"sgdnet-{variant}.h5"
+    return load_published(build, file, read_keras, VARIANTS[variant])

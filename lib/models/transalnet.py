@@ -123,6 +123,6 @@ class TranSalNet(nn.Module):
 
 
 def load_transalnet(variant: str) -> TranSalNet:
-    """Load the authors' ``transalnet-<variant>.pth``; an OSError says where to get it."""
+    """Load the authors' ``transalnet-<variant>.pth``; an OSError says how to get it."""
     read = partial(torch.load, map_location="cpu", weights_only=True)
     return load_published(partial(TranSalNet, variant), f"transalnet-{variant}.pth", read)

@@ -192,7 +192,9 @@ def main(notebooks: list[Path]) -> None:
     shutil.rmtree(SCRATCH, ignore_errors=True)
     startup = SCRATCH / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
-    (startup / "dry_run.py").write_text("import tests.dry_run\ntests.dry_run.in_kernel()\n")
+    (startup / "dry_run.py").write_text(
+        "import benchmarks.dry_run\nbenchmarks.dry_run.in_kernel()\n"
+    )
     write_data(SCRATCH / "data")
     write_checkpoints(SCRATCH / "data" / "checkpoints")
     notebooks = notebooks or sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
