@@ -97,7 +97,7 @@ lab: $(INSTALLED) ## open JupyterLab
 bench: $(INSTALLED) ## measure speed against peer implementations
 	@$(PY) -m benchmarks.bench $(ARGS)
 
-plan: $(INSTALLED) ## say what PROFILE will cost on this machine: hours, disk, memory
+plan: $(INSTALLED) ## say what PROFILE costs here: disk, time, memory, from costs measured on the spot
 	@$(PY) -m benchmarks.plan --profile $(PROFILE)
 
 train: $(INSTALLED) ## train MODEL, or resume its training, and measure it for its card

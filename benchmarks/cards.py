@@ -84,9 +84,14 @@ def _with_interval(statistic: Callable[..., float], *sample: np.ndarray) -> str:
     return f"{statistic(*sample):.3f} [{low:.3f}, {high:.3f}]"
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
+    """Write the card of a model that ships; say so of one that does not, for it has none."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cards", description=__doc__)
     shipped = [name for name in weights.MODELS if name not in models.REMADE]
     parser.add_argument("model", choices=weights.MODELS, metavar="NAME", help=", ".join(shipped))
-    if (model := parser.parse_args().model) in shipped:
-        print(write_card(model))
+    model = parser.parse_args(arguments).model
+    print(write_card(model) if model in shipped else f"{model} does not ship: it has no card")
+
+
+if __name__ == "__main__":
+    main()

@@ -60,11 +60,6 @@ def test_masking_is_measured_in_a_process_of_its_own_and_drawn(tmp_path, monkeyp
     assert masking_cost.plot(two).read_bytes().startswith(b"\x89PNG")
 
 
-def test_pictures_of_noise_end_where_they_should():
-    noise = masking_cost.Noise(2)
-    assert [r.name for r in noise] == ["noise 0", "noise 1"]
-
-
 def test_a_training_step_is_a_whole_one():
     step = training_cost.step_of("Baseline-GradCAM-Loss")
     step()

@@ -104,6 +104,11 @@ def test_one_notebook_runs_alone_and_jobs_reach_the_runner(checkout):
     assert "--profile sample --jobs 3 notebooks/01_a.ipynb" in (checkout / "calls").read_text()
 
 
+def test_a_model_is_trained_and_then_measured_for_its_card(checkout):
+    said = make("-n", "train", "MODEL=baseline-lite0", cwd=checkout).stdout
+    assert re.findall(r"-m (.*) baseline-lite0", said) == ["lib train", "benchmarks.cards"]
+
+
 def test_another_data_folder_or_new_files_in_it_rerun_what_reads_data(checkout):
     data = checkout / "sets" / "osie"
     data.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The one command that remakes a model: from photographs and scores to weights and its tables."""
+"""What remakes a model: from photographs and scores to weights, and to the tables of its card."""
 
 import re
 from dataclasses import asdict, replace
@@ -46,7 +46,7 @@ def photographs(tmp_path, monkeypatch, empty_cache):
 
 def test_training_on_people_ships_weights_log_scores_and_card(photographs):
     assert main(["train", "baseline-lite0"]) == 0
-    cards.write_card("baseline-lite0")
+    cards.main(["baseline-lite0"])
     folder = photographs / "weights"
     endings = ("safetensors", "log.csv", "test.csv", "md")
     assert {p.name for p in folder.iterdir()} == {f"baseline-lite0.{end}" for end in endings}
@@ -59,7 +59,7 @@ def test_training_on_people_ships_weights_log_scores_and_card(photographs):
     # Measured again: the prose stays, and photographs of scenes seen in training are told apart.
     table.assign(nearest_training=[0.9, 0.9, *[0.1] * 6]).to_csv(scores, index=False)
     card.write_text("By a person.\n\n" + card.read_text() + "\n**Limits.** Many.\n")
-    cards.write_card("baseline-lite0")
+    cards.main(["baseline-lite0"])
     again = card.read_text()
     assert again.startswith("By a person.") and again.endswith("**Limits.** Many.\n")
     assert re.search(r"same scene \| 6 ", again) and again.count("| all ") == 1
@@ -75,11 +75,13 @@ def test_a_card_names_the_recipe_and_has_its_tables(name):
     assert tables == (["quality", "saliency"] if spec.learned_from == weights.BOTH else ["quality"])
 
 
-def test_the_control_is_made_on_demand_and_does_not_ship(photographs):
+def test_the_control_is_made_on_demand_and_does_not_ship(photographs, capsys):
     model = weights.load_or_train("control-synthetic")
     assert models.weights_path("control-synthetic").parent.name == "weights"
     assert not (photographs / "weights" / "control-synthetic.safetensors").exists()
     assert model.config["backbone"] == "efficientnet_lite0"
+    cards.main(["control-synthetic"])
+    assert capsys.readouterr().out.endswith("it has no card\n")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_a_dual_task_network_ships_with_both_its_measures(photographs, monkeypat
     spec = replace(weights.TRAINED["gradcam-loss-lite0"], recipe=small, lessons=lessons)
     monkeypatch.setitem(weights.TRAINED, "gradcam-loss-lite0", spec)
     assert main(["train", "gradcam-loss-lite0"]) == 0
-    cards.write_card("gradcam-loss-lite0")
+    cards.main(["gradcam-loss-lite0"])
     card = (photographs / "weights" / "gradcam-loss-lite0.md").read_text()
     assert re.search(r"\| all +\| 8 ", card) and re.search(r"NSS.*\n.*\n\| 4 ", card)
     log = pd.read_csv(photographs / "weights" / "gradcam-loss-lite0.log.csv")
