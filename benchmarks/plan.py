@@ -45,9 +45,7 @@ PICTURES = {
 }
 SAMPLES = {"sample-saliency": (480, 640), "sample-quality": (288, 384)}  # about
 SACID_MB, SACID_PHOTOGRAPHS = 770, 60  # as published, at PICTURES' size
-PEOPLE = (
-    60  # photographs of SACID's published scores, which notebooks 04 and 05 simulate studies on
-)
+PEOPLE = 60  # photographs of SACID's published scores, on which 04 and 05 simulate studies
 README_SECONDS = {"01": 99, "02": 489, "03": 169, "04": 71, "05": 249}  # `sample`, two CPU cores
 GPUS = 8
 Parameters = Mapping[str, object]
@@ -210,8 +208,8 @@ def work_03(p: Parameters) -> list[Work]:
         score = networks * (whole.count - photographs)
         rows += [Work(("pass", trunk, side, side), score, networks)]
     rows += [Work(("photograph resized", *whole.size, side), whole.count)]
-    for name in p.get("OTHER_QUALITY", []):
-        other, networks = pictures(name), len(VARIANTS) * p["REPEATS"]
+    for name, options in p["OTHER_QUALITY"].items():
+        other, networks = pictures(name, options), len(VARIANTS) * p["REPEATS"]
         rows += [Work(("photograph resized", *other.size, side), other.count)]
         rows += [Work(("pass", trunk, side, side), networks * other.count, networks)]
     if p["PROXIES"] != "observers":
@@ -228,7 +226,7 @@ def work_03(p: Parameters) -> list[Work]:
 
 def gaze_sets(p: Parameters) -> list[Pictures]:
     """Count the images with fixations of notebook 03."""
-    others = [pictures(name) for name in p.get("OTHER_GAZE", [])]
+    others = [pictures(name, options) for name, options in p["OTHER_GAZE"].items()]
     return [pictures(p["GAZE"], p["GAZE_OPTIONS"]), *others]
 
 
@@ -285,7 +283,7 @@ def cache(p: Mapping[str, Parameters]) -> dict[str, dict[str, int]]:
     sizes = math.prod(photographs.size), math.prod(looked_at.size)
     found["02"] = {"maps": 2 * (maps * sizes[0] + of_gaze * sizes[1])}
     whole, side = pictures(three["QUALITY"], three["QUALITY_OPTIONS"]), three["IMAGE_SIZE"]
-    others = sum(pictures(name).count for name in three.get("OTHER_QUALITY", []))
+    others = sum(pictures(*one).count for one in three["OTHER_QUALITY"].items())
     methods = 5 + len(three.get("PREDICTORS", []))
     maps = sum(n * height * width for n, height, width in gaze_sets(three))
     found["03"] = {"resized": (whole.count + others) * side**2 * 3, "maps": maps * methods * 2}
