@@ -29,7 +29,7 @@ def patch_downloads(monkeypatch, folder):
     )
     for name in ("alexnet", "vgg16", "resnet18", "resnet50"):
         build_one = getattr(torchvision.models, name)
-        monkeypatch.setattr(torchvision.models, name, lambda weights, build=build_one: build())
+        monkeypatch.setattr(torchvision.models, name, lambda weights=None, build=build_one: build())
     for path in Path(pyiqa.archs.__file__).parent.glob("*_arch.py"):
         with contextlib.suppress(ImportError):  # pyiqa imports them late: patched for good
             importlib.import_module(f"pyiqa.archs.{path.stem}")
