@@ -1,11 +1,8 @@
-"""What TensorFlow makes of MSI-Net: writes `msinet.npz`, which `test_msinet.py` reads.
+"""What TensorFlow makes of MSI-Net: writes `msinet.npz`, which `test_published_saliency.py` reads.
 
-TensorFlow is no part of the lock. In an environment of its own:
-
-    pip install tensorflow-cpu==2.21.0 && python tests/msinet_tensorflow.py
-
-The network is built with TensorFlow 1's operations from the description in `lib.models.msinet`,
-with random weights, and frozen as the authors froze theirs: a bare graph as on their Drive, and a
+It is no part of the lock: `pip install tensorflow-cpu==2.21.0` in an environment of its own. The
+network is built with TensorFlow 1's operations from the description in `lib.models.msinet`, with
+random weights, and frozen as the authors froze theirs: a bare graph as on their Drive, and a
 SavedModel whose only function holds the constants, as on the Hugging Face hub.
 """
 
@@ -24,11 +21,8 @@ STEP = 16  # of 240x320 pixels every sixteenth is kept
 def official_shapes(divisor=1):
     """Names and shapes of the 46 variables; channels divided for a small network."""
     with (HERE / "msinet_keys.csv").open() as file:
-        found = {
-            row["key"]: tuple(map(int, row["shape"].split("x"))) for row in csv.DictReader(file)
-        }
-    small = {key: [n if n <= 3 else max(1, n // divisor) for n in s] for key, s in found.items()}
-    return found if divisor == 1 else {key: tuple(shape) for key, shape in small.items()}
+        rows = [(row["key"], map(int, row["shape"].split("x"))) for row in csv.DictReader(file)]
+    return {key: tuple(n if n <= 3 else max(1, n // divisor) for n in s) for key, s in rows}
 
 
 def weights(shapes):
@@ -59,7 +53,9 @@ def network(tf, arrays, x):
     v1, resize = tf.compat.v1, tf.compat.v1.image.resize_bilinear
 
     def conv(x, name, dilation=1, relu=True):
-        kernel, bias = (v1.get_variable(k, initializer=arrays[k]) for k in keys_of(name))
+        kernel, bias = (
+            v1.get_variable(k, initializer=arrays[k]) for k in (f"{name}/kernel", f"{name}/bias")
+        )
         x = tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation) + bias
         return tf.nn.relu(x) if relu else x
 
@@ -80,11 +76,6 @@ def network(tf, arrays, x):
     x = conv(x, "decoder/conv4", relu=False)
     x = x - tf.reduce_min(x, axis=(1, 2, 3), keepdims=True)
     return x / (1e-7 + tf.reduce_max(x, axis=(1, 2, 3), keepdims=True))
-
-
-def keys_of(name):
-    """Name the two variables of a convolution."""
-    return f"{name}/kernel", f"{name}/bias"
 
 
 def freeze(tf, arrays):

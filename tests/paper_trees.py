@@ -81,9 +81,5 @@ def write_clive(root, folder="", names=CLIVE, size=(500, 500)):
     (root / clive.META).write_text("\n".join(lines) + "\n")
 
 
-WRITE = {
-    "salicon": write_salicon,
-    "cat2000": write_cat2000,
-    "koniq": write_koniq,
-    "clive": write_clive,
-}
+WRITE = {"salicon": write_salicon, "cat2000": write_cat2000}
+WRITE |= {"koniq": write_koniq, "clive": write_clive}

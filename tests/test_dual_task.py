@@ -81,21 +81,6 @@ def experiment(empty_cache):
 # --- the equations --------------------------------------------------------------------------
 
 
-def test_alpha_is_the_spatial_mean_of_the_gradient(baseline, feature_map):
-    A = feature_map.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(baseline.score(A).sum(), A)
-    alpha = baseline.channel_weights(feature_map)
-    assert torch.allclose(alpha, gradient.mean(dim=(2, 3)), rtol=1e-5, atol=1e-9)
-    assert not alpha.requires_grad
-
-
-def test_alpha_of_a_linear_head_is_its_weight_over_the_places():
-    model = Baseline("efficientnet_lite0", "random")
-    model.head = nn.Linear(1280, 1)
-    alpha = model.channel_weights(torch.rand(2, 1280, 3, 5))
-    assert torch.allclose(alpha, model.head.weight.expand(2, -1) / 15, rtol=1e-6)
-
-
 def test_the_second_output_is_the_map_of_section_3a_and_pytorch_grad_cams(baseline):
     x = baseline.normalize(IMAGES[:4])
     with torch.inference_mode():

@@ -62,8 +62,9 @@ def imports(path):
 # networks, which are counted apart. Below are today's counts: lower them with each cut.
 PAPER = {"salicon", "cat2000", "koniq", "clive", "msinet", "tensorflow1", "transalnet", "published"}
 PAPER |= {"test_paper_data", "test_published_iqa", "test_published_saliency", "msinet_tensorflow"}
+PAPER |= {"paper_trees", "test_dry_run"}
 LIB_LINES, TEST_LINES = 4_985, 5_195
-PAPER_LIB_LINES, PAPER_TEST_LINES = 705, 1_115
+PAPER_LIB_LINES, PAPER_TEST_LINES = 697, 1_110
 
 
 def total(paths, paper):

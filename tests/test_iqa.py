@@ -132,15 +132,6 @@ def test_a_constant_map_gives_the_plain_metric_and_only_the_shape_of_a_map_matte
     assert weighted.key != plain.key and weighted.reads_saliency and not plain.reads_saliency
 
 
-def test_ew_psnr_of_a_hand_worked_case():
-    reference, saliency = np.full((4, 8, 3), 100, np.uint8), np.ones((4, 8))
-    image = reference.copy()
-    image[:, 4:] += 51  # an error of 0.2 in the right half
-    saliency[:, 4:] = 3  # three quarters of the weight
-    score = iqa.metric("EW-PSNR")(image[None], reference, saliency)
-    np.testing.assert_allclose(score, -10 * np.log10(0.75 * 0.2**2), rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("name", "images", "reference", "saliency", "message"),
     [

@@ -18,14 +18,6 @@ def lite0():
     return Baseline("efficientnet_lite0", "imagenet", seed=1)
 
 
-def test_score_of_features_is_the_forward_pass(lite0):
-    x = lite0.normalize(IMAGES)
-    with torch.no_grad():
-        features = lite0.features(x)
-        assert features.shape == (2, 1280, 2, 3)
-        assert torch.equal(lite0(x), lite0.score(features)) and lite0(x).shape == (2,)
-
-
 def test_head_sees_only_the_global_average(lite0):
     features = torch.rand(2, 1280, 2, 3)
     with torch.no_grad():

@@ -55,9 +55,6 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-# -- parameters
-
-
 def test_a_notebooks_own_section_wins_over_common_and_reaches_only_what_is_declared(
     notebook, profile
 ):
@@ -93,9 +90,6 @@ def test_small_numbers_are_numbers():
     text = "{a: 1e-4, b: 2.5E3, c: -1e5, d: 3, e: tcp://a:1, f: 0.5}"
     found = run.read_yaml(text)
     assert list(found.values()) == [1e-4, 2500.0, -1e5, 3, "tcp://a:1", 0.5]
-
-
-# -- executing
 
 
 def test_a_run_injects_parameters_and_imports_this_lib_with_this_python(tmp_path, capfd):

@@ -88,14 +88,6 @@ def test_paired_test_swapped_changes_only_signs():
     assert back.p_value == pytest.approx(there.p_value)
 
 
-def test_effect_size_by_hand():
-    # differences 1, 2, -3, 0: ranks 1 + 2 for, 3 against, the tie left out
-    assert paired_test([2, 3, 0, 5], [1, 1, 3, 5]).effect_size == 0
-    assert paired_test([2, 3, 4], [1, 1, 1]).effect_size == 1
-    same = paired_test([1, 2, 3], [1, 2, 3])
-    assert (same.difference, same.p_value, same.effect_size) == (0, 1, 0)
-
-
 ZERO = np.zeros(5)
 
 

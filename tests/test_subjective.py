@@ -49,14 +49,6 @@ def test_bradley_terry_of_two_by_hand():
     assert table.high[0] - np.log(3) == pytest.approx(1.96 * np.sqrt(4 / 3), rel=1e-4)
 
 
-def test_chain_of_three_by_hand():
-    # a:b is 2:1 and b:c 3:1; nothing joins a and c but b, so the differences add up
-    table = fit_scores(pd.DataFrame([[0, 2, 0], [1, 0, 3], [0, 1, 0]]))
-    assert table.subjective_score.tolist() == pytest.approx([np.log(6), np.log(3), 0])
-    # and so do their variances, 1 / (3 * 2/9) and 1 / (4 * 3/16)
-    assert (table.standard_error**2).tolist() == pytest.approx([1.5 + 4 / 3, 4 / 3, 0])
-
-
 @pytest.mark.parametrize("seed", range(2))
 def test_scores_agree_with_a_direct_search(seed):
     counts = random_counts(seed)
