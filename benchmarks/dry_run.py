@@ -136,20 +136,20 @@ class Through(torch.nn.Module):
 
 def thin_out() -> None:
     """Make metrics cheap; let AHIQ and PaQ2PiQ run where torchvision's binary does not load."""
-    from pyiqa.archs import ahiq_arch, paq2piq_arch
+    from pyiqa.archs import ahiq_arch, maniqa_arch, paq2piq_arch
     from pyiqa.default_model_configs import DEFAULT_CONFIGS
     from torch.nn import functional as F
 
     from lib import iqa
 
     DEFAULT_CONFIGS["ahiq"]["metric_opts"] |= {"pretrained": False, "num_crop": 1}  # of twenty
-    DEFAULT_CONFIGS["maniqa"]["metric_opts"] |= {"num_tab": 1}
+    maniqa_arch.TABlock.forward = Through.forward
     DEFAULT_CONFIGS["pieapp"]["metric_opts"] |= {"stride": 160}  # four patches of many
     normalize, size = ahiq_arch.AHIQ.preprocess, (224, 224)  # what its ViT takes
     ahiq_arch.AHIQ.preprocess = lambda self, x: F.interpolate(normalize(self, x), size)
     if iqa.ensure_torchvision_imports():
         iqa.ensure_torchvision_imports = lambda: False
-        ahiq_arch.DeformConv2d.forward = lambda self, x, _: F.conv2d(x, self.weight, padding=1)
+        ahiq_arch.DeformConv2d.forward = lambda self, x, _: x  # as many channels come out
         paq2piq_arch.RoIPool.forward = lambda self, x, _: F.adaptive_max_pool2d(x, 2)
 
 
