@@ -32,22 +32,18 @@ from tests.paper_trees import picture, write_cat2000, write_clive, write_koniq, 
 SCRATCH = ROOT / "build" / "dry-run"
 FOLDERS = {"DATA_DIR": "data", "CACHE_DIR": "cache", "FIGURES_DIR": "figures"}
 FOLDERS = {name: str(SCRATCH / folder) for name, folder in FOLDERS.items()}
-ENVIRONMENT = {**os.environ, **FOLDERS, "IPYTHONDIR": str(SCRATCH / "ipython")}
-ENVIRONMENT |= {"OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, **FOLDERS, "OMP_NUM_THREADS": "1"}
 CAPTURE = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 ORDER = ("05", "01", "02", "03", "04", "00")  # the longest first, two at a time
 NUMBERS = [f"{number:012}" for number in (42, 133)]
-SMALL = {
-    "00": {},
-    "01": {"FOLDS": 2, "ABLATION_IMAGES": 2, "FIGURE_IMAGES": [0], "INPUT_LONG_SIDE": 128}
-    | {"AUG_SMOOTH": False},
-    "02": {"IMAGES": 3, "TWELFTHS": [0, 6, 12], "FILLS": ["black"], "LONG_SIDE": 96}
-    | {"GAZE_IMAGES": 2, "EXAMPLES": [0], "RESAMPLES": 20},
-    "03": {"REPEATS": 2, "EPOCHS": 1, "BATCH_SIZE": 4, "IMAGE_SIZE": 64, "CROP_SIZE": 32}
-    | {"INPUT_LONG_SIDE": 64, "FIGURE_IMAGES": [0]},
-    "04": {"VOTES_PER_PAIR": 12, "ASSESSORS": 60, "STUDIES": 1, "EXAMPLES": [0, 1]},
-    "05": {"VOTES_PER_PAIR": 12, "ASSESSORS": 60, "STUDIES": 1},
-}
+STUDY = {"VOTES_PER_PAIR": 12, "ASSESSORS": 60, "STUDIES": 1}
+SMALL = {"00": {}, "04": STUDY | {"EXAMPLES": [0, 1]}, "05": STUDY}
+SMALL["01"] = {"FOLDS": 2, "ABLATION_IMAGES": 2, "FIGURE_IMAGES": [0], "AUG_SMOOTH": False}
+SMALL["01"] |= {"INPUT_LONG_SIDE": 96}
+SMALL["02"] = {"IMAGES": 3, "TWELFTHS": [0, 6, 12], "FILLS": ["black"], "LONG_SIDE": 64}
+SMALL["02"] |= {"GAZE_IMAGES": 2, "EXAMPLES": [0], "RESAMPLES": 20}
+SMALL["03"] = {"REPEATS": 2, "EPOCHS": 1, "BATCH_SIZE": 4, "IMAGE_SIZE": 64, "CROP_SIZE": 32}
+SMALL["03"] |= {"INPUT_LONG_SIDE": 64, "FIGURE_IMAGES": [0]}
 
 
 def write_data(root: Path) -> None:
@@ -56,8 +52,7 @@ def write_data(root: Path) -> None:
     people = [rng.integers(1, (160, 120), (5, 2)) for _ in range(3)]
     write_salicon(root / "salicon", people, {"val": NUMBERS}, (160, 120))
     places = rng.integers(0, (192, 108), (9, 2))
-    names = [f"{kind}/{number:03}" for kind in ("Action", "Sketch") for number in (1,)]
-    write_cat2000(root / "cat2000", places, names, (192, 108))
+    write_cat2000(root / "cat2000", places, ("Action/001", "Sketch/001"), (192, 108))
     parts = ("train", "val", "test", "test", "test")
     photographs = [(f"{n}.jpg", rng.uniform(5, 90), parts[n % 5]) for n in range(8)]
     write_koniq(root / "koniq", photographs, sizes={"1024x768": (128, 96)})
@@ -135,21 +130,38 @@ class Through(torch.nn.Module):
 
 
 def thin_out() -> None:
-    """Make metrics cheap; let AHIQ and PaQ2PiQ run where torchvision's binary does not load."""
-    from pyiqa.archs import ahiq_arch, maniqa_arch, paq2piq_arch
+    """Make metrics cheap; let PaQ2PiQ run where torchvision's binary does not load.
+
+    What costs most stands aside: attention in transformers, AHIQ's fusion by deformable convolution.
+    """
+    from pyiqa.archs import ahiq_arch, clipiqa_arch, maniqa_arch, paq2piq_arch
     from pyiqa.default_model_configs import DEFAULT_CONFIGS
+    from pyiqa.models.inference_model import InferenceModel
     from torch.nn import functional as F
 
     from lib import iqa
 
-    DEFAULT_CONFIGS["ahiq"]["metric_opts"] |= {"pretrained": False, "num_crop": 1}  # of twenty
+    small = {"ahiq": {"pretrained": False, "num_crop": 1}}  # of twenty
+    small["tres"] = {"network": "resnet18", "num_encoder_layerst": 1}
+    small |= {"maniqa": {"depths": [1, 1]}, "musiq": {"num_layers": 2}}
+    small["pieapp"] = {"stride": 160}  # four patches of many
+    for name, options in small.items():
+        DEFAULT_CONFIGS[name]["metric_opts"] |= options
+    text = clipiqa_arch.load("", "").transformer
+    text.resblocks = text.resblocks[:2]  # of twelve, run anew for every picture
+    prepare = InferenceModel._prepare_inputs
+
+    def shrink(self: InferenceModel, *pair: object) -> list:
+        pair, network = prepare(self, *pair), any(True for _ in self.net.parameters())
+        return [F.interpolate(x, (64, 64)) if network and x is not None else x for x in pair]
+
+    InferenceModel._prepare_inputs = shrink  # SACID's pictures are as large as MS-SSIM wants
     maniqa_arch.TABlock.forward = Through.forward
-    DEFAULT_CONFIGS["pieapp"]["metric_opts"] |= {"stride": 160}  # four patches of many
+    ahiq_arch.DeformFusion.forward = lambda self, x, _: F.avg_pool2d(x, 2)  # of the shape it gives
     normalize, size = ahiq_arch.AHIQ.preprocess, (224, 224)  # what its ViT takes
     ahiq_arch.AHIQ.preprocess = lambda self, x: F.interpolate(normalize(self, x), size)
     if iqa.ensure_torchvision_imports():
         iqa.ensure_torchvision_imports = lambda: False
-        ahiq_arch.DeformConv2d.forward = lambda self, x, _: x  # as many channels come out
         paq2piq_arch.RoIPool.forward = lambda self, x, _: F.adaptive_max_pool2d(x, 2)
 
 
@@ -158,9 +170,9 @@ def in_kernel() -> None:
     import timm
 
     from lib import plots, weights
-    from lib.models import published
+    from lib.models import msinet, published
 
-    published.LONG_SIDE = 96
+    published.LONG_SIDE, msinet.FRAME = 64, (48, 64)
     if os.environ["PYIQA"]:
         from tests.random_weights import patch_downloads
 
@@ -172,7 +184,7 @@ def in_kernel() -> None:
         model = build(*rest, **options | {"pretrained": False})
         for block in getattr(model, "blocks", []):  # a ViT of 785 tokens takes seconds a picture
             if hasattr(block, "attn"):
-                block.attn, block.mlp = Through(), Through()
+                block.norm1 = block.attn = block.norm2 = block.mlp = Through()
         return model
 
     timm.create_model = create
@@ -198,9 +210,9 @@ def execute(notebook: Path) -> None:
     command += ["--output", str(SCRATCH), "--set", "PROFILE=dry run"]
     for name, value in SMALL[number].items():
         command += ["--set", f"{name}={value}"]
-    pyiqa = {"PYIQA": "yes" if number in ("01", "02", "05") else ""}
-    pyiqa |= {"IPYTHONDIR": ""} if number == "00" else {}  # it computes nothing
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT | pyiqa, **CAPTURE)
+    own = {"PYIQA": "yes" if number in ("01", "02", "05") else ""}
+    own["IPYTHONDIR"] = str(SCRATCH / ("plain" if number == "00" else "ipython"))  # 00 only shows
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT | own, **CAPTURE)
     if done.returncode:
         raise SystemExit(done.stdout[-4000:])
     print(f"{notebook.name}: {time.monotonic() - start:.0f} s", flush=True)

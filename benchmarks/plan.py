@@ -46,7 +46,7 @@ PICTURES = {
 SAMPLES = {"sample-saliency": (480, 640), "sample-quality": (288, 384)}  # about
 SACID_MB, SACID_PHOTOGRAPHS = 770, 60  # as published, at PICTURES' size
 PEOPLE = 60  # photographs of SACID's published scores, on which 04 and 05 simulate studies
-README_SECONDS = {"01": 99, "02": 489, "03": 169, "04": 71, "05": 249}  # `sample`, two CPU cores
+COLD_SECONDS = {"01": 70, "02": 270, "03": 101, "04": 38, "05": 162}  # `sample`, two idle cores
 GPUS = 8
 Parameters = Mapping[str, object]
 
@@ -397,10 +397,10 @@ def plan(profile: str, p: Mapping[str, Parameters], costs: Mapping[Unit, Cost]) 
         f"**Not timed, as their weights must be downloaded**: {', '.join(names)}; so neither their "
         "GradCAMs nor masked pictures nor scores are in the time."
     )
-    once = [f"{n} {alone[n]:.0f} s ({seconds} s)" for n, seconds in README_SECONDS.items()]
+    once = [f"{n} {alone[n]:.0f} s ({seconds} s)" for n, seconds in COLD_SECONDS.items()]
     check = (
-        f"**This plan, and in brackets a run on two idle cores**: {', '.join(once)}. Left out "
-        "are above all cells that compute by hand: 13 s of 172 when we ran notebook 01."
+        "**This plan, and in brackets a run of ours on two idle cores with AVX-512**: "
+        f"{', '.join(once)}."
     )
     busy, cores = os.getloadavg()[0], os.cpu_count()
     load = f"load average {busy:.1f}, {torch.get_num_threads()} threads"

@@ -71,10 +71,10 @@ class Store:
         stem = "".join(c if c.isalnum() else "_" for c in name)[:60]
         return self.folder / f"{stem}-{fingerprint([name])[:8]}.npy"
 
-    def get(self, name: str) -> np.ndarray | None:
+    def get(self, name: str, mmap_mode: str | None = None) -> np.ndarray | None:
         """Return the stored array, or None where there is none, or a damaged one: make it again."""
         try:
-            return np.load(self.path(name), allow_pickle=False)
+            return np.load(self.path(name), mmap_mode, allow_pickle=False)
         except (ValueError, EOFError, OSError):
             return None
 

@@ -53,9 +53,8 @@ def network(tf, arrays, x):
     v1, resize = tf.compat.v1, tf.compat.v1.image.resize_bilinear
 
     def conv(x, name, dilation=1, relu=True):
-        kernel, bias = (
-            v1.get_variable(k, initializer=arrays[k]) for k in (f"{name}/kernel", f"{name}/bias")
-        )
+        keys = f"{name}/kernel", f"{name}/bias"
+        kernel, bias = (v1.get_variable(k, initializer=arrays[k]) for k in keys)
         x = tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation) + bias
         return tf.nn.relu(x) if relu else x
 

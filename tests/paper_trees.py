@@ -21,9 +21,8 @@ CAT2000 = ("Action/002", "Action/010", "Satelite/001")
 def picture(path, size, cells=32):
     """Noise that differs from name to name; the fewer cells, the smoother."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(zlib.crc32(path.stem.encode())).integers(
-        0, 256, (cells, cells, 3)
-    )
+    rng = np.random.default_rng(zlib.crc32(path.stem.encode()))
+    pixels = rng.integers(0, 256, (cells, cells, 3))
     Image.fromarray(pixels.astype(np.uint8)).resize(size).save(path)
 
 

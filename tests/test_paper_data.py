@@ -413,9 +413,6 @@ def test_gdown_itself_refuses_a_quota_page_and_brings_a_file(world, folder, monk
     assert not source.faults(place)
 
 
-# -- the real ones -------------------------------------------------------------------------------
-
-
 COUNTS = {("salicon", "train"): 10_000, ("salicon", "val"): 5_000, ("cat2000", None): 2_000}
 COUNTS |= {("koniq", None): 10_073, ("koniq", "test"): 2_015, ("clive", None): 1_162}
 

@@ -63,6 +63,11 @@ def pyiqas(metric):
     return getclosurevars(metric.score).nonlocals["network"].net
 
 
+def state_of(network):
+    parameters = [(p.requires_grad, p.grad is None) for p in network.parameters()]
+    return parameters, [(len(m._forward_hooks), m.training) for m in network.modules()]
+
+
 def small(metric, pictures=PICTURES):
     return metric.network.normalize(sources.network_input([Record("", p) for p in pictures], 128))
 
@@ -119,8 +124,10 @@ def test_a_map_has_the_records_proportions_and_a_batch_is_its_pictures_one_by_on
 @pytest.mark.parametrize(("method", "smooth"), [("gradcam", False), ("hirescam", True)])
 def test_maps_equal_pytorch_grad_cams(name, metric, method, smooth):
     network = metric.network
-    x, layer = small(metric, PICTURES[:1]), network.last_layer
+    x, layer, before = small(metric, PICTURES[:1]), network.last_layer, state_of(network)
     ours = extract_cam(network, x, layer, method, smooth, smooth, "lapack")
+    assert state_of(network) == before and all(no_gradient for _, no_gradient in before[0])
+    assert not any(training for _, training in before[1])
     trainable = [p for p in network.parameters() if p.requires_grad]
     network.requires_grad_(False)
     last = [p for p in layer.parameters() if p.dim() > 1][-1].requires_grad_()  # theirs must begin

@@ -184,9 +184,6 @@ def test_the_front_door_starts_without_the_heavy_packages():
     assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
 
 
-# -- committed outputs
-
-
 def executed(notebook, tmp_path, parameters):
     output = tmp_path / "build" / notebook.name
     run.execute(notebook, output, parameters)
@@ -217,9 +214,6 @@ def test_outputs_of_an_older_source_are_refused(notebook, tmp_path):
         run.refresh(notebook, output)
     with pytest.raises(FileNotFoundError, match="make reproduce"):
         run.refresh(notebook, tmp_path / "absent.ipynb")
-
-
-# -- verifying
 
 
 def write_tables(folder, **tables):

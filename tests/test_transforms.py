@@ -151,6 +151,12 @@ def test_each_image_counts_the_same_whatever_its_size(monkeypatch):
     np.testing.assert_allclose(mixed.values, small.values, rtol=1e-4)
 
 
+def test_stride_hardly_changes_a_fit_on_smooth_maps():
+    maps, densities = world(seed=10)
+    every, sampled = (fit(maps, densities, CENTER, stride=s) for s in (1, 3))
+    np.testing.assert_allclose(apply(every, maps), apply(sampled, maps), atol=0.02)
+
+
 @pytest.mark.parametrize("value", [0.0, 0.3])
 def test_maps_that_are_all_constant_leave_the_center_prior(value):
     _, densities = world(seed=11)
