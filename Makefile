@@ -52,7 +52,7 @@ help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  %-11s%s\n", $$1, $$2 }'
 	@echo
 	@echo '  PROFILE    sample, or one set of parameters, profiles/PROFILE.yaml (now: $(PROFILE))'
-	@echo '  DRY_RUN    1: reproduce PROFILE=paper on tiny data and random weights, in four minutes'
+	@echo '  DRY_RUN    1: reproduce PROFILE=paper on tiny data and random weights, in three minutes'
 	@echo '  NB         one notebook by its number; all of them without it'
 	@echo '  JOBS       worker processes (default: the notebooks decide)'
 	@echo '  DATA_DIR   where the data sets are (default: data/)'
