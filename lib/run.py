@@ -21,6 +21,7 @@ import yaml
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
 from lib.paths import ROOT, figures_dir
@@ -32,6 +33,7 @@ TEXT_BARS = "import tqdm.auto as a, tqdm.std as s; a.tqdm, a.trange = s.tqdm, s.
 # move them can leave papermill waiting for ever: notebooks show none where HEADLESS is set.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 ENVIRONMENT |= {"MALLOC_TOP_PAD_": str(64 * 2**20), "OMP_WAIT_POLICY": "PASSIVE", "HEADLESS": "1"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -158,7 +160,10 @@ def refresh(notebook: Path, executed: Path) -> None:
         cell.metadata = {"tags": tags} if (tags := cell.metadata.get("tags")) else {}
     pairs = [p for p in zip(source.cells, ran.cells, strict=True) if p[0].cell_type == "code"]
     for count, (cell, done) in enumerate(pairs, 1):
-        cell.execution_count, cell.outputs = count, [o for o in done.outputs if _lasting(o)]
+        lasting = [o for o in done.outputs if o.get("name") != "stderr"]
+        lasting = [o for o in lasting if WIDGET not in o.get("data", {})]
+        cell.execution_count, cell.outputs = count, lasting
+        CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, count)  # they split at any time
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = count
@@ -166,11 +171,6 @@ def refresh(notebook: Path, executed: Path) -> None:
     nbformat.write(source, scratch)
     shutil.copystat(notebook, scratch)  # its source is as old as before: make need not rerun it
     scratch.replace(notebook)
-
-
-def _lasting(output: dict) -> bool:
-    widget = "application/vnd.jupyter.widget-view+json"
-    return output.get("name") != "stderr" and widget not in output.get("data", {})
 
 
 def verify(notebooks: Sequence[Path], profile: str, jobs: int | str | None, partial: bool) -> bool:
