@@ -20,10 +20,11 @@ import torch
 
 from lib import plots
 from lib.iqa import Metric
-from lib.masking import chance_source, masked_scores
+from lib.masking import masked_scores
 from lib.models.baseline import Baseline
 from lib.paths import ROOT, figures_dir
 from lib.records import Dataset, Record
+from lib.sources import Source
 from lib.store import write_atomically
 
 
@@ -53,7 +54,8 @@ def measure(images: int, shares: int) -> dict[str, float]:
     inside = list(np.linspace(0, 1, shares + 2)[1:-1])
     start = time.perf_counter()
     lite0 = Metric("bench", None, name="lite0", score=score, sign=1, key="bench")
-    masked_scores(lite0, Noise(images), [chance_source(0)], ["black"], inside, 256)
+    chance = Source("Dummy", "chance", lambda rs: np.stack([r.image[..., 0] for r in rs]), "chance")
+    masked_scores(lite0, Noise(images), [chance], ["black"], inside, 256)
     seconds = time.perf_counter() - start
     return {"images": images, "shares": shares, "seconds": seconds, "peak_mib": peak_mib()}
 

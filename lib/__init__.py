@@ -13,7 +13,7 @@ map transforms of [45]                                `lib/transforms.py`: `MapT
 NSS, SIM, CC, KLD, AUC                                `lib/metrics.py`
 Table I: fitted on other folds                        `lib/evaluation.py`: `evaluate`
 most and least relevant first [36], fills (III-B)     `lib/masking.py`: `mask`, `fill`
-blur with a large kernel; patches of [13] (III-B)     `lib/masking.py`: `relevance_ranks`
+blur with a large kernel (III-B)                      `lib/masking.py`: `relevance_ranks`
 L_GradCAM = ReLU(sum alpha A), alpha detached (III-C) `lib/models/baseline.py`: `Baseline.saliency`
 Sal-Loss decoder (III-C)                              `lib/models/baseline.py`: `SalLoss.saliency`
 the losses (III-C)                                    `lib/losses.py`: `losses`

@@ -7,24 +7,22 @@ maps of repeat r come from a predictor that was trained without the images that 
 on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
 from lib import training
 from lib.losses import Recipe
 from lib.maps import normalize_sum, resize_map
 from lib.models import saliency
-from lib.models.backbones import best_device
 from lib.models.baseline import KINDS, Baseline, SalLoss, load_baseline, save
 from lib.paths import cache_dir
 from lib.records import Dataset, Record, folds_of
-from lib.sources import Source, cam_source, network_input, published_source
+from lib.sources import published_source
 from lib.store import Store, fingerprint, weights_fingerprint
 
 # name -> (network, share of the recipe's saliency weight)
@@ -158,41 +156,3 @@ def judged(experiment: Experiment, path: Path, chosen: np.ndarray) -> np.ndarray
     if (scores := store.get(name)) is None:
         scores = store.put(name, training.predict(network, experiment.images[chosen]))
     return scores
-
-
-def second_output(
-    method: str, networks: Sequence[Baseline], experiment: Experiment, long_side: int
-) -> Source:
-    """Saliency as a network gives it, one pass an image; each repeat answers for its fold."""
-
-    def source(network: Baseline) -> Source:
-        network.to(best_device())
-
-        @torch.inference_mode()
-        def compute(records: Sequence[Record]) -> np.ndarray:
-            found = network.both(network.normalize(network_input(records, long_side)))[1]
-            return found.cpu().numpy()
-
-        return Source("Dual task", method, compute, weights_fingerprint(network))
-
-    return _by_fold([source(n) for n in networks], experiment, str(long_side))
-
-
-def explained(
-    method: str, networks: Sequence[Baseline], experiment: Experiment, long_side: int
-) -> Source:
-    """Extract maps as Section III-A does (HiResCAM, smoothed); each repeat answers for its fold."""
-    each = [cam_source(method, n, long_side=long_side) for n in networks]
-    return _by_fold(each, experiment, "III-A")
-
-
-def _by_fold(sources: Sequence[Source], experiment: Experiment, note: str) -> Source:
-    """Let repeat r's source answer for the images that repeat r is judged on."""
-    fold = folds_of(len(experiment.gaze), len(sources), experiment.seed)
-    repeat_of = dict(zip(experiment.gaze.names, fold, strict=True))
-
-    def compute(records: Sequence[Record]) -> np.ndarray:
-        return np.concatenate([sources[repeat_of[r.name]].compute([r]) for r in records])
-
-    key = fingerprint([note, experiment.seed, *(s.key for s in sources)])
-    return Source("Dual task", sources[0].method, compute, key)

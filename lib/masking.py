@@ -1,8 +1,7 @@
 """Masking a share of an image, most or least relevant pixels first (Section III-B).
 
-Orders: by a saliency map, by a model's own GradCAM, by chance, or by the twelve square patches of
-[13]. Fills: black and the ImageNet mean as in the paper, and one that stays closer to photographs,
-a strong blur. A masked picture lives for one forward pass; only its score is kept.
+Fills: black and the ImageNet mean as in the paper, and one that stays closer to photographs, a
+strong blur. A masked picture lives for one forward pass; only its score is kept.
 """
 
 from collections.abc import Sequence
@@ -18,15 +17,14 @@ from lib.iqa import Metric
 from lib.maps import resize_map
 from lib.records import Dataset, Part, Record
 from lib.sources import Source, extract
-from lib.store import Store, fingerprint
+from lib.store import Store
 
 VERSION = 1  # of the numbers in the cache
 STRATEGIES = ("MoRF", "LeRF")  # most, least relevant first [36]
 FILLS = ("black", "mean", "blur")
 IMAGENET_MEAN = np.array([124, 116, 104], np.uint8)  # 0.485, 0.456, 0.406 of 255
 MAP_BLUR, FILL_BLUR = 1 / 24, 1 / 12  # sigmas in shares of the long side: of maps, of the fill
-PATCHES = (3, 4)  # rows and columns of [13] in a landscape picture
-PATCHES_OF_13 = "Patches [13]"
+PATCHES_OF_13 = "Patches [13]"  # maps of this group are ranked as they are, without a blur
 CHUNK, AT_ONCE = 8, 16  # images read together; masked pictures in a forward pass
 Cell = tuple[int, int, float]  # a masked picture: numbers of its strategy and fill, share
 
@@ -80,52 +78,6 @@ def background(image: np.ndarray, kind: str) -> np.ndarray:
 def fill(image: np.ndarray, masked: np.ndarray, kind: str) -> np.ndarray:
     """Fill the pixels of `masked` (HxW bool) of an image HxWx3 uint8."""
     return np.where(masked[..., None], background(image, kind), image)
-
-
-def patch_numbers(shape: tuple[int, int]) -> np.ndarray:
-    """Return the number, 0 to 11, of the patch of [13] that each pixel is in: HxW int."""
-    grid = PATCHES if shape[1] >= shape[0] else PATCHES[::-1]
-    down, across = (np.arange(n) * parts // n for n, parts in zip(shape, grid, strict=True))
-    return down[:, None] * grid[1] + across
-
-
-def patch_source(metric: Metric, long_side: int) -> Source:
-    """Rank twelve patches, in the manner of [13], by what filling each alone does to the score.
-
-    Unlike saliency, this order is made with the very model that is then judged by it.
-    """
-
-    def compute(records: Sequence[Record]) -> np.ndarray:
-        found = []
-        for record in records:
-            size = network_size(record.image.shape[:2], long_side)
-            image, numbers = resize_image(record.image, *size), patch_numbers(size)
-            hidden = [fill(image, numbers == k, "mean") for k in range(numbers.max() + 1)]
-            scores = metric.sign * metric(np.stack([image, *hidden]))
-            found.append(np.abs(scores[1:] - scores[0])[patch_numbers(record.image.shape[:2])])
-        return np.stack(found)
-
-    return Source(PATCHES_OF_13, "patches", compute, fingerprint([VERSION, metric.key, long_side]))
-
-
-def center_source() -> Source:
-    """Nearest the centre first: what a map must beat to have looked at the picture at all."""
-
-    def compute(records: Sequence[Record]) -> np.ndarray:
-        sides = [[np.linspace(-1, 1, side) for side in r.image.shape[:2]] for r in records]
-        return np.stack([np.exp(-2 * (y[:, None] ** 2 + x[None, :] ** 2)) for y, x in sides])
-
-    return Source("Dummy", "centre", compute, "centre")
-
-
-def chance_source(seed: int) -> Source:
-    """Blobs by chance: noise, which the blur of `relevance_ranks` turns into blobs of its size."""
-
-    def compute(records: Sequence[Record]) -> np.ndarray:
-        pairs = ((np.random.default_rng([seed, *r.name.encode()]), r) for r in records)
-        return np.stack([rng.random(r.image.shape[:2]) for rng, r in pairs])
-
-    return Source("Dummy", "chance", compute, fingerprint(["chance", seed]))
 
 
 def masked_scores(

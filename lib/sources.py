@@ -92,21 +92,6 @@ def published_sources(
     return made, {rows[metric]: reason for metric, reason in missing.items()}
 
 
-def energy_source(method: str, model: Baseline, group: str, long_side: int = 384) -> Source:
-    """Energy of the last feature map: what a trunk looks at when nobody asks it anything."""
-    model.to(best_device())
-
-    def compute(records: Sequence[Record]) -> np.ndarray:
-        with torch.no_grad():
-            x = model.normalize(network_input(records, long_side))
-            both = model.features(torch.cat([x, x.flip(-1)]))  # (2B, K, h, w)
-        plain, mirrored = np.split(both.square().sum(dim=1).cpu().numpy(), 2)
-        return (plain + mirrored[..., ::-1]) / 2
-
-    key = [weights_fingerprint(model), cam.VERSION, "energy", long_side]
-    return Source(group, method, compute, fingerprint(key))
-
-
 def extract(source: Source, dataset: Dataset, batch_size: int = 8, progress: bool = True) -> Kept:
     """Return the map of every record, HxW float16 at the record's resolution, memoised per image.
 

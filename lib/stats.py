@@ -2,7 +2,7 @@
 
 Everything measured is one tidy table: method, metric, unit, value (and stage, where there is more
 than one). A *unit* is what was drawn at random: an image, a repeat, a sequence. `summarize` turns
-it into means with intervals and paired differences, `verdicts` says in a word what those show.
+it into means with intervals and paired differences.
 """
 
 from collections.abc import Callable, Sequence
@@ -168,24 +168,3 @@ def summarize(
                 row |= {"difference_high": gap.high, "p_value": gap.p_value}
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def verdicts(summary: pd.DataFrame, lower_is_better: Sequence[str] = ()) -> pd.DataFrame:
-    """Say of each method and metric of a `summarize` whether it is better, worse, or a tie.
-
-    A difference counts where its test, Holm-corrected over all rows of its stage, rejects at 0.05.
-    `verdict` is "beats it" if some metric is better and none worse, "loses" the other way round,
-    "mixed" if both occur, "cannot tell" if all are ties.
-    """
-    compared = summary.dropna(subset="p_value")
-    index = [c for c in ("stage", "method") if c in compared]
-    families = compared.groupby(index[:-1] or (lambda _: 0)).p_value
-    gain = compared.difference * np.where(compared.metric.isin(lower_is_better), -1, 1)
-    sure = families.transform(holm) < 0.05
-    outcome = np.select([sure & (gain > 0), sure & (gain < 0)], ["better", "worse"], "tie")
-    table = compared.assign(outcome=outcome).pivot(index=index, columns="metric", values="outcome")
-    table = table[list(compared.metric.drop_duplicates())]
-    words = {(True, False): "beats it", (False, True): "loses", (True, True): "mixed"}
-    said = [("better" in row, "worse" in row) for row in table.to_numpy()]
-    table["verdict"] = [words.get(pair, "cannot tell") for pair in said]
-    return compared[index].drop_duplicates().merge(table.reset_index(), on=index)

@@ -17,6 +17,7 @@ from lib.models import saliency
 from lib.models.baseline import KINDS, Baseline, Rectify, load_baseline
 from lib.records import Dataset, Record, folds_of
 from lib.training import train
+from tests.test_notebooks import functions
 
 RNG = np.random.default_rng(0)
 SMALL = {"epochs": 3, "batch_size": 4, "image_size": 96, "crop_size": 64, "average": 0.5}
@@ -254,7 +255,9 @@ def test_a_trained_network_and_its_scores_are_found_again(experiment, monkeypatc
 
 def test_each_repeat_answers_for_its_own_images(experiment):
     networks = [Baseline("efficientnet_lite0", "random", hidden=4, seed=s) for s in range(2)]
-    source = dual_task.second_output("x", networks, experiment, 96)
+    notebook = functions("03", "INPUT_LONG_SIDE = 96")
+    each = [notebook.second_output("x", network) for network in networks]
+    source = notebook.by_fold(each, experiment.gaze, "96")
     fold = folds_of(10, 2, 0)
     for record, network in zip(experiment.gaze, [networks[f] for f in fold], strict=True):
         _, expected = network.both(network.normalize(record.image[None]))

@@ -1,7 +1,6 @@
 """Section III-B: the asked share is masked, to the pixel, and the curves say what it costs."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from lib import iqa, masking
 from lib.masking import FILLS, STRATEGIES, fill, mask, masked_scores, relevance_ranks
 from lib.records import Dataset, Record
 from lib.sources import Source
-from tests.test_notebooks import NOTEBOOKS, checked, code_of
+from tests.test_notebooks import functions
 
 RNG = np.random.default_rng(0)
 MAPS = {
@@ -94,11 +93,11 @@ def test_only_masked_pixels_change(kind):
         assert (everything == (masking.IMAGENET_MEAN if kind == "mean" else 0)).all()
 
 
-def test_patches_are_twelve_of_equal_size_and_square_at_4_to_3():
-    numbers = masking.patch_numbers((300, 400))
+def test_patches_are_twelve_of_equal_size_and_square_at_4_to_3(notebook):
+    numbers = notebook.patch_numbers((300, 400))
     assert np.array_equal(np.bincount(numbers.ravel()), np.full(12, 10_000))
     assert (numbers[:100, :100] == 0).all() and (numbers[200:, 300:] == 11).all()
-    assert np.array_equal(masking.patch_numbers((400, 300))[:100, 100:200], np.ones((100, 100)))
+    assert np.array_equal(notebook.patch_numbers((400, 300))[:100, 100:200], np.ones((100, 100)))
 
 
 class Pictures(Dataset):
@@ -134,9 +133,10 @@ SALIENCY = Source("Saliency", "saliency", bright, "s")
 
 
 @pytest.fixture
-def scored(empty_cache):
+def scored(empty_cache, notebook):
     pictures = Pictures(12)
-    sources = [SALIENCY, masking.chance_source(0), masking.patch_source(SCORER, 64)]
+    patches, _, chance = notebook.sources_for(SCORER, SALIENCY)[-3:]
+    sources = [SALIENCY, chance, patches]
     shares = [0, 0.25, 0.5, 0.75, 1]
     return masked_scores(SCORER, pictures, sources, ["black", "mean"], shares, 64)
 
@@ -150,11 +150,7 @@ def test_every_cell_is_scored_once_and_the_ends_are_shared(scored):
 @pytest.fixture(scope="module")
 def notebook():
     """What notebook 02 imports, and the functions that it defines."""
-    names = checked("02", "RESAMPLES = 200")
-    for cell in code_of(NOTEBOOKS[2]):
-        if cell.source.startswith("def "):
-            exec(cell.source, names)
-    return SimpleNamespace(**names)
+    return functions("02", "RESAMPLES = 200; LONG_SIDE = 64")
 
 
 def test_masking_what_matters_first_destroys_the_correlation_first(scored, notebook):
@@ -228,7 +224,7 @@ def test_a_published_network_is_explained_as_in_notebook_01(notebook, monkeypatc
     assert notebook.sources_for(scorer, SALIENCY)[1].key == of_notebook_01.key
 
 
-def test_the_centre_goes_first_and_the_corners_last():
-    ranks = relevance_ranks(masking.center_source().compute([Pictures(1)[0]])[0], blur=0)
+def test_the_centre_goes_first_and_the_corners_last(notebook):
+    ranks = relevance_ranks(notebook.centre(Pictures(1)[0]), blur=0)
     assert mask(ranks, 0.1, "MoRF")[32, 32] and mask(ranks, 0.01, "LeRF")[0, 0]
     assert not mask(ranks, 0.1, "LeRF")[20:44, 20:44].any()

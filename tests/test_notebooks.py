@@ -1,8 +1,10 @@
 """The notebooks run headlessly, refuse silly parameters, and are committed clean."""
 
+import ast
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -96,6 +98,15 @@ def checked(number, edit):
         if "plt.show" not in source and "iqa.available" not in source:
             exec(source, names)
     return names
+
+
+def functions(number, edit):
+    """Do as `checked`, and add the functions that the notebook defines."""
+    names = checked(number, edit)
+    for cell in code_of(NOTEBOOKS[int(number)]):
+        body = [node for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef)]
+        exec(compile(ast.Module(body, []), "<notebook>", "exec"), names)
+    return SimpleNamespace(**names)
 
 
 @pytest.mark.parametrize(("number", "edit"), each(SILLY))

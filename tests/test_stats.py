@@ -15,8 +15,8 @@ from lib.stats import (
     resampled_test,
     srocc,
     summarize,
-    verdicts,
 )
+from tests.test_notebooks import functions
 
 
 def test_srocc_and_krcc_see_only_order_and_plcc_sees_lines():
@@ -174,8 +174,9 @@ def test_a_method_that_lacks_units_is_compared_on_those_it_has_and_one_unit_has_
 )
 def test_verdict_follows_the_corrected_test_and_the_direction_of_the_metric(shift, word, verdict):
     noise = np.random.default_rng(2).normal(0, 0.1, (2, 30))
-    table = tidy(ours=noise[0] + shift, prior=noise[1])
-    (row,) = verdicts(summarize(table, against="prior")).to_dict("records")
+    summary = summarize(tidy(ours=noise[0] + shift, prior=noise[1]), against="prior")
+    verdicts = functions("01", "").verdicts
+    (row,) = verdicts(summary.assign(stage="one")).to_dict("records")
     assert (row["CC"], row["verdict"]) == (word, verdict)
-    (turned,) = verdicts(summarize(table, against="prior"), ["CC"]).to_dict("records")
-    assert turned["CC"] == {"better": "worse", "worse": "better", "tie": "tie"}[word]
+    (turned,) = verdicts(summary.assign(stage="one", metric="KLD")).to_dict("records")
+    assert turned["KLD"] == {"better": "worse", "worse": "better", "tie": "tie"}[word]
