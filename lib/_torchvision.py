@@ -10,10 +10,6 @@ from pathlib import Path
 
 import torch
 
-_SCHEMAS = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
 _declared: list[torch.library.Library] = []  # a Library takes its operators along when collected
 
 
@@ -30,7 +26,7 @@ def ensure_torchvision_imports() -> bool:
         except (ImportError, OSError):
             continue
     library = torch.library.Library("torchvision", "DEF")
-    for schema in _SCHEMAS.values():
-        library.define(schema)
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _declared.append(library)
     return True

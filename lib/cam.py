@@ -8,7 +8,7 @@ Gram matrix of the few places instead of a full SVD of the many channels.
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 VERSION = 1  # of the numbers in the cache
 BRIGHTNESS = (0.9, 1.0, 1.1)  # of the views; with and without mirroring, as in [44]
@@ -22,7 +22,7 @@ METHODS = {
 
 def extract_cam(
     model: nn.Module,
-    images: torch.Tensor,
+    images: Tensor,
     layer: nn.Module,
     method: str = "hirescam",
     aug_smooth: bool = True,
@@ -31,21 +31,12 @@ def extract_cam(
 ) -> np.ndarray:
     """Explain the score of each image by a map from 0 to 1, BxHxW float32.
 
-    Parameters
-    ----------
-    model, images
-        The model maps BxCxHxW, normalised as it wants it, to (B,) or (B, 1) scores.
-    layer
-        A part of `model` whose output is a feature map BxKxhxw.
-    method
-        A name of `METHODS`.
-    aug_smooth
-        Average over six views: mirrored or not, times three brightnesses of the normalised image.
-    eigen_smooth
-        Instead of adding up the channels, project on their first principal component over places.
-    eigen_sign
-        A principal component has no sign of its own. "cam" points it the way of the channels' sum,
-        so that bright stays bright; "lapack" takes NumPy's SVD's, as pytorch-grad-cam does.
+    `model` maps `images`, BxCxHxW and normalised as it wants it, to (B,) or (B, 1) scores; `layer`
+    is a part of it whose output is a feature map BxKxhxw; `method` is a name of `METHODS`.
+    `aug_smooth` averages over six views: mirrored or not, times three brightnesses of the
+    normalised image. `eigen_smooth` projects the channels on their first principal component over
+    places instead of adding them up. That has no sign of its own: `eigen_sign` "cam" points it the
+    way of the sum, so that bright stays bright; "lapack" takes NumPy's SVD's, as [44] does.
     """
     if method not in METHODS or eigen_sign not in ("cam", "lapack"):
         known = f"one of {', '.join(METHODS)} and its sign cam or lapack"
@@ -55,7 +46,7 @@ def extract_cam(
     size = (images.shape[-1], images.shape[-2])
     found = []
     for part in torch.cat(views).split(PICTURES_PER_PASS):
-        weighted = METHODS[method](*_activations_and_gradients(model, part, layer))  # (B, K, h, w)
+        weighted = METHODS[method](*_explained(model, part, layer))  # (B, K, h, w)
         maps = _first_component(weighted, eigen_sign) if eigen_smooth else weighted.sum(dim=1)
         found += [enlarge(m, size) for m in maps.clamp(min=0).cpu().numpy()]
     maps = np.stack(found).reshape(len(mirrorings), len(factors), len(images), *size[::-1])
@@ -64,15 +55,13 @@ def extract_cam(
     return maps.mean(axis=(0, 1), dtype=np.float32)
 
 
-def _activations_and_gradients(
-    model: nn.Module, images: torch.Tensor, layer: nn.Module
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _explained(model: nn.Module, images: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
     """Return the layer's output A and dy/dA, each BxKxhxw float32."""
     kept, name = [], type(layer).__name__
 
-    def restart(_: nn.Module, __: tuple, output: torch.Tensor) -> torch.Tensor:
+    def restart(_: nn.Module, __: tuple, output: Tensor) -> Tensor:
         """Let the graph begin here: the output is detached, kept, and passed on."""
-        if not isinstance(output, torch.Tensor) or output.dim() != 4:
+        if not isinstance(output, Tensor) or output.dim() != 4:
             raise ValueError(f"the explained layer must give a feature map BxKxhxw, not {name}")
         kept.append(output.detach().requires_grad_())
         return kept[-1]
@@ -96,7 +85,7 @@ def _activations_and_gradients(
     return kept[-1].detach().float(), gradients.float()
 
 
-def _first_component(weighted: torch.Tensor, eigen_sign: str) -> torch.Tensor:
+def _first_component(weighted: Tensor, eigen_sign: str) -> Tensor:
     """Project BxKxhxw on the first principal component of its K channels over places: Bxhxw."""
     table = weighted.flatten(2).transpose(1, 2)  # (B, places, channels)
     table = table - table.mean(dim=1, keepdim=True)  # else the component is the mean's direction

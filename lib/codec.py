@@ -12,7 +12,6 @@ blocks count as cheaper, so p132 (40 % of the bits for 40 % of the picture) does
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -42,8 +41,7 @@ BITRATES = (0.08, 0.12, 0.16)  # bits per pixel
 TEST_CASES = [f"h264v@targetbbp100={100 * b:.0f}_preset={p}" for b in BITRATES for p in PRESETS]
 
 
-@dataclass(frozen=True)
-class Offsets:
+class Offsets(NamedTuple):
     """What a preset does to the QP of each macroblock."""
 
     grid: np.ndarray  # rows x columns of offsets, multiples of `STEP`; negative is better quality

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from lib.maps import GaussianPrior, average_prior, resize_map
+from lib.maps import GaussianPrior, normalize_sum, resize_map
 from lib.metrics import score_map
 from lib.records import Dataset, folds_of
 from lib.sources import Source, extract
@@ -60,11 +60,11 @@ def evaluate(
         others = np.random.default_rng([seed, k]).permutation(np.flatnonzero(fold != k))
         chosen = np.sort(others[:fit_images])
         densities = [dataset[i].density for i in chosen]
-        average = average_prior(resize_map(d, PRIOR_GRID) for d in densities)
+        average = sum(normalize_sum(resize_map(d, PRIOR_GRID), np.float64) for d in densities)
         # Dummies know where people look on average, and see no picture.
         dummies = {
             "CenterPrior": GaussianPrior.fit(densities).render,
-            "Average density": partial(resize_map, average),
+            "Average density": partial(resize_map, normalize_sum(average)),
         }
         examples = {m: [draw(d.shape) for d in densities] for m, draw in dummies.items()}
         examples |= {m: [found[i] for i in chosen] for m, found in extracted.items()}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib.models.baseline import Baseline
 
@@ -31,7 +31,7 @@ class Recipe:
     saliency_loss: str = "kld"  # see `saliency_loss`; the paper names none
 
 
-def iqa_loss(prediction: torch.Tensor, target: torch.Tensor, weight: float) -> torch.Tensor:
+def iqa_loss(prediction: Tensor, target: Tensor, weight: float) -> Tensor:
     """Squared error plus `weight` times one minus Pearson's correlation; both (B,)."""
     p, t = prediction - prediction.mean(), target - target.mean()
     # A batch of equal scores has no correlation: the small constant makes it zero, not NaN.
@@ -39,7 +39,7 @@ def iqa_loss(prediction: torch.Tensor, target: torch.Tensor, weight: float) -> t
     return nn.functional.mse_loss(prediction, target) + weight * (1 - correlation)
 
 
-def saliency_loss(predicted: torch.Tensor, target: torch.Tensor, kind: str) -> torch.Tensor:
+def saliency_loss(predicted: Tensor, target: Tensor, kind: str) -> Tensor:
     """Hold predicted maps against target maps, Bxhxw, non-negative, whatever scale either has.
 
     "kld": Kullback-Leibler divergence of the prediction from the target, both summing to 1; "bce":
@@ -61,12 +61,8 @@ def saliency_loss(predicted: torch.Tensor, target: torch.Tensor, kind: str) -> t
 
 
 def losses(
-    model: Baseline,
-    pixels: torch.Tensor,
-    target: torch.Tensor,
-    target_map: torch.Tensor | None,
-    recipe: Recipe,
-) -> dict[str, torch.Tensor]:
+    model: Baseline, pixels: Tensor, target: Tensor, target_map: Tensor | None, recipe: Recipe
+) -> dict[str, Tensor]:
     """Return the losses of one batch and, as `loss`, their weighted sum.
 
     `pixels` are BxHxWx3 uint8, `target` the scaled scores (B,), `target_map` Bx(H/16)x(W/16)

@@ -132,10 +132,3 @@ def _moments(profile: np.ndarray) -> tuple[float, float]:
     centers = (np.arange(len(profile)) + 0.5) / len(profile)
     # 1/12 of a squared pixel: the variance inside a pixel, without which a single one has none.
     return profile @ centers, profile @ centers**2 + 1 / (12 * len(profile) ** 2)
-
-
-def average_prior(densities: Iterable[np.ndarray]) -> np.ndarray:
-    """Average densities of one shape: the centre prior without a formula, HxW float32."""
-    return normalize_sum(
-        sum(normalize_sum(check_density(d, "densities"), np.float64) for d in densities)
-    )

@@ -54,23 +54,18 @@ def _check_scores(*samples: np.ndarray) -> list[np.ndarray]:
 
 
 def bootstrap_interval(
-    values: np.ndarray | tuple[np.ndarray, ...],
-    n_boot: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-    statistic: Callable[..., float] = np.mean,
+    values: np.ndarray | tuple, n_boot: int = 2000, seed: int = 0, statistic: Callable = np.mean
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic over units (Efron and Tibshirani 1993).
+    """95 % percentile bootstrap interval of a statistic over units (Efron and Tibshirani 1993).
 
     `values` holds one value a unit, (n,); arrays of a tuple are resampled together, and `statistic`
-    takes as many (`srocc`, say). `level` is the coverage, 0 to 1.
+    takes as many (`srocc`, say).
     """
     interval = scipy.stats.bootstrap(
         _check_scores(*(values if isinstance(values, tuple) else (values,))),
         statistic,
         n_resamples=n_boot,
         batch=256,  # bounds the memory; the resamples do not depend on it
-        confidence_level=level,
         method="percentile",
         paired=True,
         rng=np.random.default_rng(seed),

@@ -19,6 +19,7 @@ from scipy.optimize import nnls
 from lib.maps import check_density, check_map, over_peak, resize_map
 
 KNOTS = 16  # of f, at most (equal quantiles are merged)
+Maps = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +29,9 @@ class MapTransform:
     knots: np.ndarray  # (K,) brightness of the map, 0 to 1
     values: np.ndarray  # (K,) f at the knots, in units of the density's peak
     center_weight: float  # w, in the same units
-    center_prior: np.ndarray  # HxW, C; the mean of those fitted with
 
     @classmethod
-    def fit(
-        cls,
-        maps: Sequence[np.ndarray],
-        densities: Sequence[np.ndarray],
-        center_priors: Sequence[np.ndarray],
-        stride: int = 4,
-    ) -> "MapTransform":
+    def fit(cls, maps: Maps, densities: Maps, centers: Maps, stride: int = 4) -> "MapTransform":
         """Minimise the mean squared error of f(S) + w C against the density G over all images.
 
         S goes from 0 to 1 in each image, C and G (image by image too, each HxW) have peak 1, and
@@ -47,8 +41,8 @@ class MapTransform:
         """
         maps = [check_map(m, f"maps[{number}]") for number, m in enumerate(maps)]
         corners = _knots(maps)
-        gram, moment, mean_center = 0.0, 0.0, 0.0
-        triples = zip(maps, densities, center_priors, strict=True)
+        gram, moment = 0.0, 0.0
+        triples = zip(maps, densities, centers, strict=True)
         for number, (found, density, center) in enumerate(triples):
             density = check_density(density, f"densities[{number}]")
             shapes = found.shape, density.shape, np.shape(center)
@@ -62,18 +56,13 @@ class MapTransform:
             design = np.column_stack([np.ones_like(S), ramps(S, corners), C])  # (pixels, K+1)
             gram = gram + design.T @ design / len(design)
             moment = moment + design.T @ G / len(design)
-            mean_center = mean_center + resize_map(center, np.shape(center_priors[0]))
         constant, *heights, weight = _nonnegative_solution(gram, moment)
         values = constant + np.concatenate([[0.0], np.cumsum(heights)])
-        return cls(corners, values, float(weight), mean_center / len(maps))
+        return cls(corners, values, float(weight))
 
-    def apply(self, saliency_map: np.ndarray, center_prior: np.ndarray | None = None) -> np.ndarray:
-        """Transform a map HxW of any image to f(S) + w C, float32 (1 is about a density's peak).
-
-        `center_prior` is C for this image; by default the one fitted with, resized.
-        """
+    def apply(self, saliency_map: np.ndarray, center: np.ndarray) -> np.ndarray:
+        """Transform a map HxW of any image to f(S) + w C, float32 (1 is about a density's peak)."""
         saliency_map = check_map(saliency_map, "saliency_map")
-        center = self.center_prior if center_prior is None else center_prior
         center = over_peak(resize_map(center, saliency_map.shape))
         corrected = np.interp(unit_range(saliency_map), self.knots, self.values)
         return (corrected + self.center_weight * center).astype(np.float32)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lib import cam, codec, data, losses, masking, stats, training, x264
-from lib.maps import GaussianPrior
+from lib.maps import GaussianPrior, resize_map
 from lib.metrics import score_map
 from lib.models.baseline import Baseline, SalLoss
 from lib.sources import network_input
@@ -44,13 +44,14 @@ def _maps(records):
     priors = [prior.render(d.shape) for d in densities]
     squared = [r.density**0.5 for r in records]
     transform = MapTransform.fit(squared, densities, priors)
+    center = sum(resize_map(p, priors[0].shape) for p in priors) / len(priors)
     found = {
         "maps/density": densities[0][::8, ::8],
         "maps/prior": np.array([prior.center_x, prior.center_y, prior.sigma_x, prior.sigma_y]),
         "maps/knots": transform.knots,
         "maps/values": transform.values,
         "maps/center_weight": np.array(transform.center_weight),
-        "maps/transformed": transform.apply(squared[1])[::8, ::8],
+        "maps/transformed": transform.apply(squared[1], center)[::8, ::8],
     }
     for name, judged in (("density", squared), ("prior", priors)):
         scores = [score_map(m, r) for m, r in zip(judged, records, strict=True)]

@@ -6,7 +6,6 @@ from scipy.ndimage import gaussian_filter
 
 from lib.maps import (
     GaussianPrior,
-    average_prior,
     fixated_pixels,
     fixation_density,
     normalize_sum,
@@ -110,12 +109,6 @@ def test_width_that_is_not_positive_is_an_error(sigma):
 
 
 # --- centre priors ----------------------------------------------------------------------------
-
-
-def test_average_prior_takes_a_stream_and_counts_each_image_the_same():
-    left, right = np.zeros((2, 4)), np.zeros((2, 4))
-    left[:, 0], right[:, 3] = 1, 1000
-    np.testing.assert_allclose(average_prior(iter([left, right]))[0], [0.25, 0, 0, 0.25])
 
 
 def test_priors_of_nothing_or_of_no_density_are_errors():

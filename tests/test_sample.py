@@ -50,15 +50,6 @@ def test_observers_look_at_the_regions_more_than_elsewhere(observers):
         assert share > 1.5 * inside.mean() and share > 0.5, record.name
 
 
-def test_without_regions_the_observers_only_know_the_centre():
-    centre = SampleSaliency(share_regions=0, share_center=1)
-    offsets = [r.fixations / r.image.shape[1::-1] - 0.5 for r in centre]
-    assert np.abs(np.concatenate(offsets).mean(axis=0)).max() < 0.03
-    assert centre.fingerprint != SampleSaliency().fingerprint
-    with pytest.raises(ValueError, match="shares"):
-        SampleSaliency(share_regions=0.9, share_center=0.2)
-
-
 def test_another_process_draws_the_same_fixations_in_any_order(observers):
     script = "from lib.data.sample_saliency import SampleSaliency as S; s = S();"
     script += "print(s.fingerprint, s[7].fixations.sum())"

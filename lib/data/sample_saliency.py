@@ -30,6 +30,7 @@ PHOTOGRAPHS = {
 }
 REGIONS = Path(__file__).with_name("sample_regions.json")
 OBSERVERS, FIXATIONS_EACH = 15, 8  # as many as OSIE's viewers make in three seconds
+SHARES = (0.7, 0.2, 1 - 0.7 - 0.2)  # of fixations in regions, near the centre, anywhere
 DEGREES_WIDE = 33  # a photograph is this many degrees of visual angle wide, as OSIE's are
 
 
@@ -60,21 +61,17 @@ def regions() -> dict[str, list[dict]]:
 class SampleSaliency(Dataset):
     """The eight photographs with simulated observers.
 
-    Each fixation falls, by the shares given, in a region (chosen by weight; a Gaussian with half
-    the region's radii), near the centre (a Gaussian a fifth of the frame wide), or else anywhere.
+    Each fixation falls, by `SHARES`, in a region (chosen by weight; a Gaussian with half the
+    region's radii), near the centre (a Gaussian a fifth of the frame wide), or else anywhere.
     """
 
     name, kind = "sample", "simulated observers, our annotations"
 
-    def __init__(self, share_regions: float = 0.7, share_center: float = 0.2, seed: int = 0):
-        if not (share_regions >= 0 and share_center >= 0 and share_regions + share_center <= 1):
-            raise ValueError("shares of regions and centre must be 0 or more, 1 at most in all")
-        self.shares = (share_regions, share_center, 1 - share_regions - share_center)
+    def __init__(self, seed: int = 0):
         self.seed, self.names = seed, list(PHOTOGRAPHS)
         every = [photograph(name).tobytes() for name in self.names]
-        self.fingerprint = fingerprint(
-            ["sample-saliency", self.shares, seed, REGIONS.read_bytes(), *every]
-        )
+        key = ["sample-saliency", SHARES, seed, REGIONS.read_bytes()]
+        self.fingerprint = fingerprint([*key, *every])
 
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
@@ -91,7 +88,7 @@ class SampleSaliency(Dataset):
         weights = np.array([r["weight"] for r in regions()[name]], dtype=float)
         found, count = np.empty((0, 2)), OBSERVERS * FIXATIONS_EACH
         while len(found) < count:  # the few that miss the frame are drawn again
-            source = rng.choice(3, size=(count, 1), p=self.shares)
+            source = rng.choice(3, size=(count, 1), p=SHARES)
             region = ellipses[rng.choice(len(ellipses), size=count, p=weights / weights.sum())]
             inside_region = rng.normal(region[:, :2], region[:, 2:] / 2)
             near_center, anywhere = rng.normal(0.5, 0.2, (count, 2)), rng.uniform(0, 1, (count, 2))
@@ -100,6 +97,6 @@ class SampleSaliency(Dataset):
         return found[:count]
 
 
-def open(_: Path, **options: float) -> SampleSaliency:
+def open(_: Path, seed: int = 0) -> SampleSaliency:
     """Open the photographs with simulated observers; nothing is read from the data folder."""
-    return SampleSaliency(**options)
+    return SampleSaliency(seed)

@@ -31,13 +31,7 @@ class Baseline(nn.Module):
     kind = "Baseline"
     long_side = 384  # pixels, at which `predict` reads a picture
 
-    def __init__(
-        self,
-        backbone: str = "efficientnet_lite0",
-        weights: str = "imagenet",
-        hidden: int = 128,
-        seed: int = 0,
-    ):
+    def __init__(self, backbone: str, weights: str = "imagenet", hidden: int = 128, seed: int = 0):
         super().__init__()
         self.config = {"kind": self.kind, "backbone": backbone, "hidden": hidden}
         self.backbone = create_backbone(backbone, weights, seed)
