@@ -18,7 +18,7 @@ from lib.maps import resize_map
 from lib.models import saliency
 from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
-from lib.models.published import LONG_SIDE, PUBLISHED, Published
+from lib.models.published import Published
 from lib.records import Dataset, Record
 from lib.store import Kept, Store, fingerprint, weights_fingerprint
 
@@ -68,28 +68,6 @@ def cam_source(
 
     key = [weights_fingerprint(model), cam.VERSION, *options, layer_name, long_side]
     return Source(group, method, compute, fingerprint(key))
-
-
-def published_sources(
-    names: Sequence[str], neighbours: bool = False, long_side: int = LONG_SIDE, **options: object
-) -> tuple[list[Source], dict[str, str]]:
-    """Explain published IQA models, keys of `PUBLISHED`; the reason for each that can't be had.
-
-    With `neighbours`, also of the layers beside the one explained. `options`: see `cam_source`.
-    """
-    from lib import iqa  # pyiqa takes seconds, and few need it
-
-    if unknown := [name for name in names if name not in PUBLISHED]:
-        raise ValueError(f"no published model {unknown}; there are {', '.join(PUBLISHED)}")
-    rows = {PUBLISHED[name].metric: name for name in names}
-    found, missing = iqa.available(rows)
-    made = []
-    for network, name in ((metric.network, rows[metric.name]) for metric in found):
-        for layer in (network.row.layer, *network.row.neighbours * neighbours):
-            method = name if layer == network.row.layer else f"{name}, {layer}"
-            where = network.layer(layer) | {"long_side": long_side}
-            made.append(cam_source(method, network, **where, **options))
-    return made, {rows[metric]: reason for metric, reason in missing.items()}
 
 
 def extract(source: Source, dataset: Dataset, batch_size: int = 8, progress: bool = True) -> Kept:

@@ -220,7 +220,7 @@ def test_a_published_network_is_explained_as_in_notebook_01(notebook, monkeypatc
     network.default_mean = network.default_std = torch.ones(1, 3, 1, 1)
     scorer = replace(SCORER, name="dbcnn", network=notebook.published.explain("dbcnn", network, 1))
     monkeypatch.setattr(iqa, "metric", lambda name: scorer)
-    (of_notebook_01,), _ = notebook.sources.published_sources(["DBCNN"])
+    (of_notebook_01,), _ = functions("01", "").published_sources(["DBCNN"])
     assert notebook.sources_for(scorer, SALIENCY)[1].key == of_notebook_01.key
 
 

@@ -69,7 +69,7 @@ def test_notebook_runs_with_small_parameters(notebook, tmp_path, monkeypatch):
 SILLY = {
     "01": "IMAGES=0 IMAGES=-3 IQA_MODELS=[] IQA_MODELS=['nosuchnet'] FIGURE_IMAGES=[] "
     "FIGURE_IMAGES=[99] INPUT_LONG_SIDE=-1 INPUT_LONG_SIDE=16 ABLATION_IMAGES=-1 FOLDS=20 "
-    "CAM='foo' PREDICTORS=['nosuchnet']",
+    "CAM='foo' PREDICTORS=['nosuchnet'] PUBLISHED_MODELS=['MUSIQ']",
     "02": "MODELS=[] MODELS=['piqe'] TWELFTHS=[0,6,15] EXAMPLES=[9] FILLS=['white'] "
     "PREDICTOR='nosuchnet' PREDICTOR='transalnet-res'",
     "03": "REPEATS=1 CROP_SIZE=50 SALIENCY_LOSS='mse' FIGURE_IMAGES=[99]",
