@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from lib.images import network_size, resize_image
 from lib.iqa import Metric
 from lib.maps import resize_map
-from lib.records import Dataset, Part, Record
+from lib.records import Dataset, Record
 from lib.sources import Source, extract
 from lib.store import Store
 
@@ -25,7 +25,7 @@ FILLS = ("black", "mean", "blur")
 IMAGENET_MEAN = np.array([124, 116, 104], np.uint8)  # 0.485, 0.456, 0.406 of 255
 MAP_BLUR, FILL_BLUR = 1 / 24, 1 / 12  # sigmas in shares of the long side: of maps, of the fill
 PATCHES_OF_13 = "Patches [13]"  # maps of this group are ranked as they are, without a blur
-CHUNK, AT_ONCE = 8, 16  # images read together; masked pictures in a forward pass
+AT_ONCE = 16  # masked pictures in a forward pass
 Cell = tuple[int, int, float]  # a masked picture: numbers of its strategy and fill, share
 
 
@@ -98,30 +98,22 @@ def masked_scores(
     cells = [_cell(*one) for one in asked]
     key = {"data": dataset.fingerprint, "model": metric.key, "long_side": long_side}
     stores = [Store("masking", VERSION, map=s.key, **key) for s in sources]
+    maps = [extract(source, dataset) for source in sources]
     rows = []
-    starts = range(0, len(dataset), CHUNK)
-    for start in tqdm(starts, desc=f"masking for {metric.name}", unit="8 images"):
-        part = Part(dataset, range(start, min(start + CHUNK, len(dataset))))
-        records: list[Record] = []  # read once for all maps, or never
-        for source, store in zip(sources, stores, strict=True):
-            blur = 0 if source.group == PATCHES_OF_13 else MAP_BLUR
-            stored = [store.get(name) for name in part.names]
-            known = [{} if t is None else {tuple(r[:3]): r[3] for r in t.tolist()} for t in stored]
-            missing = [[c for c in dict.fromkeys(cells) if c not in k] for k in known]
-            if any(missing):
-                records = records or list(part)
-                maps = extract(source, part, progress=False)
-                for one, seen, found, new in zip(records, maps, known, missing, strict=True):
-                    if new:
-                        size = network_size(one.image.shape[:2], long_side)
-                        ranks = relevance_ranks(resize_map(seen.astype(np.float32), size), blur)
-                        found |= _score(metric, resize_image(one.image, *size), ranks, new)
-                        store.put(one.name, np.array([(*c, v) for c, v in found.items()]))
-            rows += [
-                (metric.name, source.method, *one, name, found[cell])
-                for name, found in zip(part.names, known, strict=True)
-                for one, cell in zip(asked, cells, strict=True)
-            ]
+    for index, name in enumerate(tqdm(dataset.names, f"masking for {metric.name}", unit="image")):
+        record: Record | None = None  # read once for all maps, or never
+        for source, store, drawn in zip(sources, stores, maps, strict=True):
+            stored = store.get(name)
+            found = {} if stored is None else {tuple(r[:3]): r[3] for r in stored.tolist()}
+            if missing := [c for c in dict.fromkeys(cells) if c not in found]:
+                record = record or dataset[index]
+                size = network_size(record.image.shape[:2], long_side)
+                blur = 0 if source.group == PATCHES_OF_13 else MAP_BLUR
+                ranks = relevance_ranks(resize_map(drawn[index].astype(np.float32), size), blur)
+                found |= _score(metric, resize_image(record.image, *size), ranks, missing)
+                store.put(name, np.array([(*c, v) for c, v in found.items()]))
+            every = zip(asked, cells, strict=True)
+            rows += [(metric.name, source.method, *one, name, found[cell]) for one, cell in every]
     columns = ["model", "map", "strategy", "fill", "share", "image", "score"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -133,9 +125,7 @@ def _cell(strategy: str, kind: str, share: float) -> Cell:
     return STRATEGIES.index(strategy), FILLS.index(kind), share
 
 
-def _score(
-    metric: Metric, image: np.ndarray, ranks: np.ndarray, cells: Sequence[Cell]
-) -> dict[Cell, float]:
+def _score(metric: Metric, image: np.ndarray, ranks: np.ndarray, cells: Sequence[Cell]) -> dict:
     behind = {f: background(image, FILLS[f]) for _, f, _ in cells}
     scores: list[float] = []
     for start in range(0, len(cells), AT_ONCE):

@@ -70,7 +70,7 @@ def cam_source(
     return Source(group, method, compute, fingerprint(key))
 
 
-def extract(source: Source, dataset: Dataset, batch_size: int = 8, progress: bool = True) -> Kept:
+def extract(source: Source, dataset: Dataset, batch_size: int = 8) -> Kept:
     """Return the map of every record, HxW float16 at the record's resolution, memoised per image.
 
     A run that is killed goes on with the first image that has no map yet.
@@ -78,8 +78,7 @@ def extract(source: Source, dataset: Dataset, batch_size: int = 8, progress: boo
     store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
     todo = [i for i, name in enumerate(dataset.names) if store.get(name, "r") is None]
     read = ((index, dataset[index]) for index in todo)
-    silent = not (todo and progress)
-    with tqdm(total=len(todo), desc=source.method, unit="image", disable=silent) as bar:
+    with tqdm(total=len(todo), desc=source.method, unit="image", disable=not todo) as bar:
         for _, alike in groupby(read, lambda item: item[1].image.shape):
             while batch := list(islice(alike, batch_size)):
                 maps = source.compute([record for _, record in batch])
@@ -106,9 +105,8 @@ def predictor_source(dataset: Dataset, folds: int, seed: int, name: str = salien
         key = fingerprint(["cross-validated", folds, seed, *dataset.names])
         method = f"{method}, cross-validated"
         return Source(group, method, lambda rs: np.stack([by_name[r.name] for r in rs]), key)
-    readout = saliency.load_readout()
-    predict = saliency.SaliencyPredictor(readout)
-    key = weights_fingerprint(readout)
+    predict = saliency.SaliencyPredictor(saliency.load_readout())
+    key = weights_fingerprint(predict.readout)
     return Source(group, method, lambda rs: np.stack([predict(r.image) for r in rs]), key)
 
 

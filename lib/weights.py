@@ -140,7 +140,6 @@ def _of_notebook_03(spec: Trained) -> tuple[Baseline, Log]:
 
 def held_out(spec: Trained) -> tuple[data.Dataset, data.Dataset, dual_task.Split]:
     """Open the two data sets of notebook 03, and the split of its repeat 0."""
-    sets = [
-        data.load(name, **options) for name, options in (spec.lessons.quality, spec.lessons.gaze)
-    ]
-    return *sets, dual_task.split(*sets, 0, spec.lessons.repeats, 0)
+    lessons = spec.lessons
+    sets = [data.load(name, **options) for name, options in (lessons.quality, lessons.gaze)]
+    return *sets, dual_task.split(*sets, 0, lessons.repeats, 0)

@@ -40,7 +40,7 @@ class Encode:
     bpp: float  # bits per pixel
     qp: float  # of the frame; above 51 where it takes that to bring enough macroblocks to 51
     encodes: int  # times that x264 ran to find it
-    qp_map: np.ndarray  # asked of each macroblock; `coded_qp` reads what is in the stream
+    qp_map: np.ndarray  # asked of each macroblock
     reason: str  # why the target was missed; empty where it was met
 
 
@@ -130,26 +130,12 @@ def _with_offsets(frame: av.VideoFrame, grid: np.ndarray) -> av.VideoFrame:
 
 def decode(data: bytes, shape: tuple[int, int]) -> np.ndarray:
     """Decode a picture of `Encode.data`: HxWx3 uint8, cropped to `shape` (height, width)."""
-    space = {"src_colorspace": "ITU601", "src_color_range": "MPEG"}
-    rgb = _decoded(data).reformat(format="rgb24", interpolation=SCALING, **space)
-    return np.ascontiguousarray(rgb.to_ndarray()[: shape[0], : shape[1]])
-
-
-def coded_qp(data: bytes) -> np.ndarray:
-    """Read the QP of each macroblock from a coded picture: rows x columns, int.
-
-    Where nothing but a prediction is coded, H.264 writes no QP and the last one stands. x264 moves
-    some by one to equal their left neighbour.
-    """
-    return _decoded(data).side_data["VIDEO_ENC_PARAMS"].qp_map().astype(int)
-
-
-def _decoded(data: bytes) -> av.VideoFrame:
     decoder = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    decoder.options = {"export_side_data": "venc_params", "err_detect": "explode"}
+    decoder.thread_count, decoder.options = 1, {"err_detect": "explode"}
     (frame,) = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
-    return frame
+    space = {"src_colorspace": "ITU601", "src_color_range": "MPEG"}
+    rgb = frame.reformat(format="rgb24", interpolation=SCALING, **space).to_ndarray()
+    return np.ascontiguousarray(rgb[: shape[0], : shape[1]])
 
 
 def to_frame(image: np.ndarray) -> av.VideoFrame:

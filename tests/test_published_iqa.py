@@ -117,7 +117,7 @@ def test_a_map_has_the_records_proportions_and_a_batch_is_its_pictures_one_by_on
     assert together.shape == (2, 64, 96) and together.dtype == np.float32
     assert np.isfinite(together).all() and together.min() >= 0
     np.testing.assert_allclose(together.max(axis=(1, 2)), 1, atol=1e-5)
-    single = sources.extract(source, Two(), batch_size=1, progress=False)
+    single = sources.extract(source, Two(), batch_size=1)
     for alone, batched in zip(single, together, strict=True):
         assert alone.shape == (240, 320)
         full = resize_map(batched, (240, 320))

@@ -9,10 +9,12 @@ from skimage.data import coffee
 from skimage.metrics import peak_signal_noise_ratio
 
 from lib.codec import BITRATES, PRESETS, macroblock_map, qp_map, share, solve_offsets
-from lib.x264 import MOST_ENCODES, _search, code, coded_qp, decode, encode, to_frame
+from lib.x264 import MOST_ENCODES, _search, code, decode, encode, to_frame
 from tests.test_codec import PICTURES, aq_of, blob
+from tests.test_notebooks import functions
 
 RNG = np.random.default_rng(0)
+coded_qp = functions("04", "").coded_qp
 PLACES = [(name, preset) for name in PICTURES for preset in PRESETS]
 
 

@@ -30,10 +30,8 @@ class DownloadError(Exception):
 def on_disk(path: Path, profile: str = "open") -> Path:
     """Return the path of a file or folder that `make data` gets, or say how to get it."""
     if not path.exists():
-        command = f"`make data PROFILE={profile}`"
-        raise FileNotFoundError(
-            f"{path} is not there; run {command}, or point DATA_DIR at the data sets"
-        )
+        mend = f"run `make data PROFILE={profile}`, or point DATA_DIR at the data sets"
+        raise FileNotFoundError(f"{path} is not there; {mend}")
     return path
 
 
@@ -79,10 +77,7 @@ class Source:
         return found
 
     def fetch(self, folder: Path) -> None:
-        """Download the archive and unpack it as `folder`, or put the one file there.
-
-        A DownloadError says why it can't be had; what was there before stays.
-        """
+        """Get the archive unpacked, or the file, as `folder`; on an error what was there stays."""
         scratch = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(scratch, ignore_errors=True)
         try:

@@ -92,16 +92,12 @@ class SampleQuality(Dataset):
     name = "sample"
     kind = f"pseudo-MOS: mean rank of {', '.join(METRICS)}"
 
-    def __init__(self) -> None:
-        self.names = list(MADE)
+    def __init__(self, _: Path | None = None):  # nothing is read from the data folder
+        self.names, self.contents = list(MADE), [name for name, _, _ in MADE.values()]
         self.scores = pd.read_csv(PSEUDO_MOS, index_col="name").pseudo_mos
         if list(self.scores.index) != self.names:
             raise ValueError(f"{PSEUDO_MOS} is out of date; remake it: python -m tests.pseudo_mos")
         self.fingerprint = fingerprint(["sample-quality", STRENGTHS, PSEUDO_MOS.read_bytes()])
-
-    @property
-    def contents(self) -> list[str]:  # noqa: D102 (see Dataset)
-        return [photograph for photograph, _, _ in MADE.values()]
 
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
@@ -116,6 +112,4 @@ def distorted(name: str, kind: str | None, level: int) -> np.ndarray:
     return image if kind is None else distort(image, kind, level, seed)
 
 
-def open(_: Path) -> SampleQuality:
-    """Open the distorted photographs; nothing is read from the data folder."""
-    return SampleQuality()
+open = SampleQuality  # what `data.load` calls

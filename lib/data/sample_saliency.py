@@ -40,9 +40,8 @@ def photograph(name: str) -> np.ndarray:
     package, file = PHOTOGRAPHS[name]
     path = Path(str(files(package))) / file
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{file} is not in the installed package {package}; see to its version: `make setup`"
-        )
+        where = f"the installed package {package}; see to its version: `make setup`"
+        raise FileNotFoundError(f"{file} is not in {where}")
     return shrink(read_image(path), 640)
 
 
@@ -67,7 +66,7 @@ class SampleSaliency(Dataset):
 
     name, kind = "sample", "simulated observers, our annotations"
 
-    def __init__(self, seed: int = 0):
+    def __init__(self, _: Path | None = None, seed: int = 0):  # reads nothing from the data folder
         self.seed, self.names = seed, list(PHOTOGRAPHS)
         every = [photograph(name).tobytes() for name in self.names]
         key = ["sample-saliency", SHARES, seed, REGIONS.read_bytes()]
@@ -97,6 +96,4 @@ class SampleSaliency(Dataset):
         return found[:count]
 
 
-def open(_: Path, seed: int = 0) -> SampleSaliency:
-    """Open the photographs with simulated observers; nothing is read from the data folder."""
-    return SampleSaliency(seed)
+open = SampleSaliency  # what `data.load` calls

