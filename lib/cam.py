@@ -60,18 +60,16 @@ def _explained(model: nn.Module, images: Tensor, layer: nn.Module) -> tuple[Tens
     kept, name = [], type(layer).__name__
 
     def restart(_: nn.Module, __: tuple, output: Tensor) -> Tensor:
-        """Let the graph begin here: the output is detached, kept, and passed on."""
+        """Let the graph begin here: the output is kept and passed on, and what follows recorded."""
         if not isinstance(output, Tensor) or output.dim() != 4:
             raise ValueError(f"the explained layer must give a feature map BxKxhxw, not {name}")
         kept.append(output.detach().requires_grad_())
+        torch.set_grad_enabled(True)
         return kept[-1]
 
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    for parameter in trainable:  # without them, no graph is built below the layer
-        parameter.requires_grad_(False)
     handle = layer.register_forward_hook(restart)
     try:
-        with torch.enable_grad():
+        with torch.no_grad():
             scores = model(images)
         if not kept:
             raise ValueError(f"the model does not use the layer {name}")
@@ -80,8 +78,6 @@ def _explained(model: nn.Module, images: Tensor, layer: nn.Module) -> tuple[Tens
         (gradients,) = torch.autograd.grad(scores.sum(), kept[-1])
     finally:
         handle.remove()
-        for parameter in trainable:
-            parameter.requires_grad_(True)
     return kept[-1].detach().float(), gradients.float()
 
 

@@ -3,8 +3,7 @@
 A *repeat* holds some photographs out for quality and some images out for saliency. All three
 networks of a repeat start from the same weights and see the same crops in the same order, so their
 differences are paired. No network is judged on an image whose gaze had any part in it: the proxy
-maps of repeat r come from a predictor that was trained without the images that repeat r is judged
-on.
+maps of repeat r come from a predictor trained without the images that repeat r is judged on.
 """
 
 from collections.abc import Callable

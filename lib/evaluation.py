@@ -50,8 +50,7 @@ def evaluate(
 
     For each of `folds` parts of the data set, the centre prior and each method's transform are
     fitted on the other parts (on at most `fit_images` images drawn from them). Returns a table of
-    group, method, stage, unit (the image), metric, value, and the transforms of each method, a fold
-    each.
+    group, method, stage, unit (the image), metric, value; and each method's transforms, by fold.
     """
     fold = folds_of(len(dataset), folds, seed)
     extracted = {s.method: extract(s, dataset) for s in sources}

@@ -11,6 +11,7 @@ import numpy as np
 
 from lib.maps import check_density, check_map, fixated_pixels, normalize_sum
 from lib.records import Record
+from lib.transforms import unit_range
 
 KLD_EPSILON = 2.2204e-16  # of the MIT/Tuebingen benchmark: MATLAB's eps, as it is printed there
 
@@ -78,13 +79,9 @@ def auc_judd(saliency_map: np.ndarray, fixations: np.ndarray) -> float:
 
 def _standardize(values: np.ndarray) -> np.ndarray:
     """Give a map mean 0 and standard deviation 1 (float64); a constant map becomes 0."""
-    values = values.astype(np.float64)
-    low, peak = values.min(), values.max()
-    if low == peak:  # exact, where a computed deviation would be rounding error
-        return np.zeros_like(values)
     # From 0 to 1 first: the squares of very small or very large values leave float64.
-    unit = (values - low) / (peak - low)
-    return (unit - unit.mean()) / unit.std()
+    unit = unit_range(values)
+    return (unit - unit.mean()) / (unit.std() or 1)
 
 
 def _check_pair(saliency_map: np.ndarray, density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """Section III-A from end to end: maps of every method on a data set.
 
-A *source* is anything that turns a record into a saliency map. Maps are computed once, image by
-image, and memoised.
+A *source* turns a record into a saliency map. Maps are computed once, image by image, and memoised.
 """
 
 from collections.abc import Callable, Sequence

@@ -110,8 +110,7 @@ def resampled_test(
 
     Splits share most of their training images, so a plain t-test is too sure of itself. C. Nadeau,
     Y. Bengio, Machine Learning 52, 2003: the variance of the mean is s^2 (1/J + n_test/n_train),
-    where n_test/n_train is 1 / (J - 1) by default, as in cross-validation by J folds. Nothing is
-    drawn: `seed` is there for the signature of `paired_test`.
+    the last 1 / (J - 1) by default, as in cross-validation by J folds. Nothing is drawn by `seed`.
     """
     a, b = _check_scores(a, b)
     values, count = a - b, len(a)

@@ -23,9 +23,8 @@ from lib.store import write_atomically
 class Baseline(nn.Module):
     """Predict the quality of an image, ``score(features(x))``, and explain it by a map.
 
-    `backbone` is a name of `lib.models.backbones.BACKBONES`, `weights` says how the trunk starts
-    ("imagenet" or "random"), `hidden` is the width of the head's hidden layer, `seed` is of what
-    starts at random: the head always does.
+    `backbone` is a name of `lib.models.backbones.BACKBONES` that starts from `weights`, "imagenet"
+    or "random"; the head, `hidden` wide, always starts at random, from `seed`.
     """
 
     kind = "Baseline"

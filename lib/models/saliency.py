@@ -3,8 +3,7 @@
 In the manner of DeepGaze (Kümmerer et al. 2015, 2017): the features that an EfficientNet-Lite0
 learned on ImageNet stay as they are, and a read-out of 1x1 convolutions, with a quadratic centre
 bias, learns where people look. It trains in minutes on a CPU, so every number on OSIE can come from
-a model that never saw the image (`cross_validate`). It is the reference row of Table I where
-MSI-Net [41] and TranSalNet [3] are out of reach, and gives proxy saliency to Sections III-B, III-C.
+a model that never saw the image (`cross_validate`). It stands in for MSI-Net [41], TranSalNet [3].
 """
 
 import json
