@@ -172,7 +172,7 @@ def _scored(height: int, width: int) -> Measured:
 
     def call() -> None:
         score_map(found, record)
-        score_map(fitted.apply(found), record)
+        score_map(fitted.apply(found, record.density), record)
 
     return call, 1
 
