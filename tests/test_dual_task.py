@@ -47,14 +47,12 @@ class Spots(Dataset):
 
     name, kind, fingerprint = "spots", "made up", "spots"
 
+    contents = None
+
     def __init__(self, count=10, contents=None):
         self.names = [f"{'ab'[i % 2]} {i}" for i in range(count)]
+        self.contents = contents or self.names
         self.scores = pd.Series(SCORES[:count], index=self.names)
-        self._contents = contents
-
-    @property
-    def contents(self):
-        return self._contents or self.names
 
     def __getitem__(self, index):
         if not 0 <= index < len(self):

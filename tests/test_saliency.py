@@ -81,16 +81,13 @@ def test_folds_are_even_and_fixed_by_the_seed():
         folds_of(3, 4, seed=0)
 
 
-def test_saved_read_out_predicts_the_same(tmp_path):
+def test_a_saved_read_out_predicts_the_same_and_wrong_files_are_named(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     readout = ReadOut(seed=2)
     saliency.save_readout(readout, tmp_path / "r.safetensors", name="r")
     assert (tmp_path / "r.safetensors").stat().st_size < 500_000
     again = SaliencyPredictor(saliency.load_readout(tmp_path / "r.safetensors"))(image)
     np.testing.assert_allclose(again, SaliencyPredictor(readout)(image), rtol=0.02)
-
-
-def test_wrong_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="git checkout -- weights"):
         saliency.load_readout(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"{}")

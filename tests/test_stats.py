@@ -126,7 +126,7 @@ def tidy(**values):
     return pd.DataFrame(rows, columns=["method", "metric", "unit", "value"])
 
 
-def test_summary_holds_mean_interval_and_paired_test():
+def test_summary_holds_mean_interval_and_paired_test_or_of_repeats_deviation_and_corrected_test():
     a, b = np.random.default_rng(0).normal(size=(2, 12))
     found = summarize(tidy(ours=a, prior=b), against="prior").set_index("method")
     low, high = bootstrap_interval(a)
@@ -135,10 +135,6 @@ def test_summary_holds_mean_interval_and_paired_test():
     assert (row.value, row.low, row.high, row.n) == (a.mean(), low, high, 12)
     assert (row.difference, row.p_value) == (test.difference, test.p_value)
     assert found.loc["prior", ["difference", "p_value"]].isna().all()
-
-
-def test_summary_of_repeats_holds_their_deviation_and_the_corrected_test():
-    a, b = np.random.default_rng(1).normal(size=(2, 5))
     found = summarize(tidy(ours=a, base=b), against="base", test=resampled_test)
     row = found.set_index("method").loc["ours"]
     assert row["std"] == pytest.approx(a.std(ddof=1)) and "low" not in found
