@@ -91,6 +91,11 @@ def test_macroblock_map_averages_and_repeats_the_edge():
     assert macroblock_map(ramp) == pytest.approx(np.tile(np.array([1.5, 3.5, 5.5]) / 6, (2, 1)))
 
 
+def test_qps_are_rounded_and_clipped_to_what_h264_has():
+    asked = codec.qp_map(40.5, np.array([-41.0, 0, 3.5, 20]), np.zeros(4))
+    assert asked.tolist() == [0, 41, 44, 51]
+
+
 def test_a_bad_map_or_preset_is_refused():
     with pytest.raises(ValueError, match="saliency_map"):
         macroblock_map(np.full((32, 32), np.nan))

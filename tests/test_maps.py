@@ -36,26 +36,19 @@ def test_normalized_maps_have_sum_or_peak_one_each_and_an_all_zero_map_is_unifor
     assert not over_peak(np.zeros((2, 5))).any()
 
 
-BROKEN = {"NaN": np.array([[np.nan]]), "negative": np.array([[-1.0]]), "HxW": np.ones(3)}
+MAPS = {"NaN": np.array([[np.nan]]), "negative": np.array([[-1.0]]), "HxW": np.ones(3)}
+BROKEN = [(normalize_sum, maps, f"maps .*{words}") for words, maps in MAPS.items()]
+BROKEN += [(lambda m: resize_map(m, (2, 2)), maps, words) for _, maps, words in BROKEN]
+for sigma in (0, -1, np.nan, np.inf):
+    BROKEN += [(lambda s: fixation_density([[1, 1]], SHAPE, s), sigma, "sigma must be a positive")]
+BROKEN += [(GaussianPrior.fit, [], "densities is empty")]
+BROKEN += [(GaussianPrior.fit, np.eye(2)[:, :1, None], r"densities\[1\] is zero everywhere")]
 
 
-@pytest.mark.parametrize(
-    ("function", "arguments", "message"),
-    [(normalize_sum, (maps,), f"maps .*{words}") for words, maps in BROKEN.items()]
-    + [(resize_map, (maps, (2, 2)), f"maps .*{words}") for words, maps in BROKEN.items()]
-    + [(fixation_density, ([[1, 1]], SHAPE, s), "sigma must be") for s in (0, -1, np.nan, np.inf)]
-    + [
-        (GaussianPrior.fit, ([],), "densities is empty"),
-        (
-            GaussianPrior.fit,
-            ([np.ones((2, 2)), np.zeros((2, 2))],),
-            r"densities\[1\] is zero every",
-        ),
-    ],
-)
-def test_what_no_map_can_be_made_of_is_an_error_that_says_why(function, arguments, message):
+@pytest.mark.parametrize(("function", "broken", "message"), BROKEN)
+def test_what_no_map_can_be_made_of_is_an_error_that_says_why(function, broken, message):
     with pytest.raises(ValueError, match=message):
-        function(*arguments)
+        function(broken)
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (60, 80), (1, 1), (30, 13), (30, 40)])

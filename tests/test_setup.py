@@ -112,9 +112,7 @@ def test_another_data_folder_or_new_files_in_it_rerun_what_reads_data(checkout):
     assert reproduced(checkout, elsewhere[1]) == [], "sample reads no data set"
 
 
-def test_a_stale_environment_is_made_anew_and_condas_is_used_but_not_its_base(
-    checkout,
-):
+def test_a_stale_environment_is_made_anew_and_condas_is_used_but_not_its_base(checkout):
     assert "pip install" not in make("-n", "test", cwd=checkout).stdout
     os.utime(checkout / ".venv" / ".saliency-iqa-reproduction", (1, 1))
     assert "pip install" in make("-n", "test", cwd=checkout).stdout
@@ -128,14 +126,9 @@ def test_a_stale_environment_is_made_anew_and_condas_is_used_but_not_its_base(
 # -- the lock
 
 
-def pins():
-    """Return the version that the lock gives each package, by normalized name."""
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return dict(re.match(r"([\w.-]+)==([^ ;]+)", x).groups() for x in lines if x[:1].isalnum())
-
-
 def test_everything_asked_for_is_locked_with_its_pin_and_installed_as_locked():
-    locked = pins()
+    lock = (ROOT / "requirements.txt").read_text()
+    locked = dict(re.findall(r"^(\w[\w.-]*)==([^ ;\n]+)", lock, re.M))
     for line in (ROOT / "requirements.in").read_text().splitlines():
         if line[:1].isalpha():
             name, _, pin = line.partition("==")
