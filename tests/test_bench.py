@@ -1,15 +1,12 @@
 """The benchmark's own arithmetic and command line; never a time."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks import bench, masking_cost, training_cost
-from lib.paths import ROOT
 
 
 def test_both_are_run_in_turn_and_the_ratio_is_of_medians(monkeypatch):
@@ -40,27 +37,12 @@ def test_the_command_runs_what_is_asked_and_writes_it_down(monkeypatch, tmp_path
         bench.main(["--only", "nothing"])
 
 
-def test_peak_memory_is_this_process_own_and_does_not_fall():
-    before = masking_cost.peak_mib()
-    block = np.ones(64 * 2**20, np.uint8)
-    during = masking_cost.peak_mib()
-    del block
-    assert 10 < before <= during <= masking_cost.peak_mib()
-    alone = "from benchmarks.masking_cost import peak_mib; print(peak_mib())"
-    held = np.ones(1024 * 2**20, np.uint8)  # must not be counted as the child's
-    child = subprocess.run([sys.executable, "-c", alone], cwd=ROOT, stdout=subprocess.PIPE)
-    assert held.all() and float(child.stdout) < 1024
-
-
-def test_masking_is_measured_in_a_process_of_its_own_and_drawn(tmp_path, monkeypatch):
+def test_costs_are_those_of_a_process_of_its_own_and_drawn(tmp_path, monkeypatch):
+    held = np.ones(2 * 2**30, np.uint8)  # must not be counted as a child's
     table = masking_cost.in_fresh_processes([(1, 1)])
-    assert table.images[0] == 1 and table.seconds[0] > 0 and 100 < table.peak_mib[0] < 10_000
+    assert table.images[0] == 1 and table.seconds[0] > 0
+    children = table.peak_mib[0], training_cost.peak_of("Baseline-GradCAM-Loss")
+    assert 100 < min(children) < max(children) < 2048 < masking_cost.peak_mib() and held.all()
     monkeypatch.setenv("FIGURES_DIR", str(tmp_path))
     two = pd.concat([table, table.assign(images=2, shares=2)])
     assert masking_cost.plot(two).read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_training_step_is_a_whole_one():
-    step = training_cost.step_of("Baseline-GradCAM-Loss")
-    step()
-    assert training_cost.peak_of("Baseline") > 100

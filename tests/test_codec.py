@@ -57,15 +57,6 @@ def test_two_levels_of_saliency_have_the_closed_form():
     assert pytest.approx(2.24) == codec.BASE**6
 
 
-def test_offsets_are_linear_in_saliency_with_one_slope_on_each_side_of_s0():
-    saliency = RNG.random((30, 40))
-    found = solve_offsets(saliency, np.zeros(saliency.shape), Preset(75, 80))
-    distance = saliency - np.quantile(saliency, 0.75)
-    assert np.array_equal(found.salient, distance >= 0) and min(found.k_up, found.k_down) > 0
-    exact = -np.where(found.salient, found.k_up, found.k_down) * distance
-    assert np.abs(found.grid - exact).max() <= codec.STEP / 2
-
-
 def test_adaptive_quantisation_counts_so_p132_is_not_none():
     # Where salient macroblocks are busy, AQ has already made them cheap.
     saliency = RNG.random((20, 20))
@@ -73,13 +64,6 @@ def test_adaptive_quantisation_counts_so_p132_is_not_none():
     assert np.abs(level.grid).max() <= codec.STEP
     busy = np.where(saliency > 0.6, 3.0, -1.0)
     assert solve_offsets(saliency, busy, PRESETS["p132"]).grid.min() < -2
-
-
-def test_busy_macroblocks_get_a_higher_qp_from_adaptive_quantisation():
-    image = np.full((64, 64, 3), 120, np.uint8)
-    image[:, 32:] = np.random.default_rng(1).integers(0, 256, (64, 32, 3))
-    aq = aq_of(image)
-    assert aq[:, :2].max() < -5 and aq[:, 2:].min() > 3
 
 
 @pytest.mark.parametrize("level", [0, 1e-7, 12345.678])
@@ -108,12 +92,8 @@ def test_macroblock_map_averages_and_repeats_the_edge():
 
 
 def test_qps_are_rounded_and_clipped_to_what_h264_has():
-    assert codec.qp_map(40.5, np.array([-41.0, 0, 3.5, 20]), np.zeros(4)).tolist() == [
-        0,
-        41,
-        44,
-        51,
-    ]
+    asked = codec.qp_map(40.5, np.array([-41.0, 0, 3.5, 20]), np.zeros(4))
+    assert asked.tolist() == [0, 41, 44, 51]
 
 
 def test_a_bad_map_or_preset_is_refused():

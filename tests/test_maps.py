@@ -26,25 +26,27 @@ def smooth_maps(count, seed=0, shape=SHAPE, sigma=3):
 # --- scales and sizes -------------------------------------------------------------------------
 
 
-def test_normalized_maps_have_sum_or_peak_one_each():
+def test_normalized_maps_have_sum_or_peak_one_each_and_an_all_zero_map_is_uniform_or_stays():
     maps = smooth_maps(3) * np.array([1e-30, 1, 1e30])[:, None, None]
     np.testing.assert_allclose(normalize_sum(maps).sum((1, 2)), 1, rtol=1e-6)
     np.testing.assert_array_equal(over_peak(maps).max((1, 2)), 1)
     assert normalize_sum(maps).dtype == np.float32
-
-
-def test_all_zero_map_becomes_uniform_as_a_density_and_stays_zero_by_peak():
     np.testing.assert_allclose(normalize_sum(np.zeros((2, 5))), 0.1)
     assert not over_peak(np.zeros((2, 5))).any()
 
 
-@pytest.mark.parametrize(
-    ("broken", "words"),
-    [(np.array([[np.nan]]), "NaN"), (np.array([[-1.0]]), "negative"), (np.ones(3), "HxW")],
-)
-@pytest.mark.parametrize("function", [normalize_sum, lambda m: resize_map(m, (2, 2))])
-def test_broken_maps_are_an_error_that_says_what_is_wrong(function, broken, words):
-    with pytest.raises(ValueError, match=f"maps .*{words}"):
+MAPS = {"NaN": np.array([[np.nan]]), "negative": np.array([[-1.0]]), "HxW": np.ones(3)}
+BROKEN = [(normalize_sum, maps, f"maps .*{words}") for words, maps in MAPS.items()]
+BROKEN += [(lambda m: resize_map(m, (2, 2)), maps, words) for _, maps, words in BROKEN]
+for sigma in (0, -1, np.nan, np.inf):
+    BROKEN += [(lambda s: fixation_density([[1, 1]], SHAPE, s), sigma, "sigma must be a positive")]
+BROKEN += [(GaussianPrior.fit, [], "densities is empty")]
+BROKEN += [(GaussianPrior.fit, np.eye(2)[:, :1, None], r"densities\[1\] is zero everywhere")]
+
+
+@pytest.mark.parametrize(("function", "broken", "message"), BROKEN)
+def test_what_no_map_can_be_made_of_is_an_error_that_says_why(function, broken, message):
+    with pytest.raises(ValueError, match=message):
         function(broken)
 
 
@@ -58,9 +60,7 @@ def test_resized_map_stays_in_range_and_keeps_its_mean(shape):
 
 
 def test_shrinking_averages_where_point_sampling_would_miss():
-    saliency_map = np.zeros((64, 64))
-    saliency_map[17, 42] = 1
-    small = resize_map(saliency_map, (8, 8))
+    small = resize_map(np.eye(1, 64 * 64, 17 * 64 + 42).reshape(64, 64), (8, 8))
     assert small[17 // 8, 42 // 8] == small.max() > 0
     assert small.sum() == pytest.approx(1 / 64, rel=0.05)
 
@@ -70,12 +70,8 @@ def test_resizing_keeps_mirror_symmetry_and_treats_maps_of_a_batch_alone():
     small = resize_map(maps, (11, 17))
     np.testing.assert_allclose(resize_map(maps[..., ::-1], (11, 17)), small[..., ::-1], atol=1e-6)
     np.testing.assert_array_equal(small[2], resize_map(maps[2], (11, 17)))
-
-
-def test_resizing_returns_a_copy_of_what_has_its_size():
-    saliency_map = np.ones(SHAPE, np.float32)
-    resize_map(saliency_map, SHAPE)[:] = 0
-    assert saliency_map.all()
+    resize_map(small, (11, 17))[:] = 0
+    assert small.all(), "what has its size is copied"
 
 
 # --- fixations --------------------------------------------------------------------------------
@@ -86,36 +82,18 @@ def test_fixated_pixels_round_down_and_leave_out_what_is_outside():
     assert (rows.tolist(), columns.tolist()) == ([1], [3])
 
 
-@pytest.mark.parametrize("sigma", [0.3, 2.0, 50.0])
-def test_fixation_density_sums_to_one_even_at_the_border(sigma):
-    density = fixation_density([[0, 0], [39, 29], [20, 10]], SHAPE, sigma)
-    assert density.shape == SHAPE and density.dtype == np.float32
-    assert density.sum(dtype=float) == pytest.approx(1, abs=1e-6)
-
-
-def test_fixation_density_is_the_blurred_fixation_map():
-    fixations = np.random.default_rng(0).uniform(0, 1, (25, 2)) * [40, 30]
+@pytest.mark.parametrize("sigma", [0.3, 4.0, 50.0])
+def test_fixation_density_is_the_blurred_fixation_map_with_sum_one_even_at_the_border(sigma):
+    fixations = [[0, 0], [39, 29], *np.random.default_rng(0).uniform(0, 1, (25, 2)) * [40, 30]]
     counts = np.zeros(SHAPE)
     np.add.at(counts, fixated_pixels(fixations, SHAPE), 1)
-    blurred = gaussian_filter(counts, 4.0, mode="constant", truncate=12)
-    density = fixation_density(fixations, SHAPE, 4.0)
-    np.testing.assert_allclose(density, blurred / blurred.sum(), rtol=1e-5)
-
-
-@pytest.mark.parametrize("sigma", [0, -1, np.nan, np.inf])
-def test_width_that_is_not_positive_is_an_error(sigma):
-    with pytest.raises(ValueError, match="sigma must be a positive"):
-        fixation_density([[1, 1]], SHAPE, sigma)
+    blurred = gaussian_filter(counts, sigma, mode="constant", truncate=12)
+    density = fixation_density(fixations, SHAPE, sigma)
+    assert density.shape == SHAPE and density.dtype == np.float32
+    np.testing.assert_allclose(density, blurred / blurred.sum(), rtol=1e-5, atol=1e-30)
 
 
 # --- centre priors ----------------------------------------------------------------------------
-
-
-def test_priors_of_nothing_or_of_no_density_are_errors():
-    with pytest.raises(ValueError, match="densities is empty"):
-        GaussianPrior.fit([])
-    with pytest.raises(ValueError, match=r"densities\[1\] is zero everywhere"):
-        GaussianPrior.fit([np.ones((2, 2)), np.zeros((2, 2))])
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (240, 180)])

@@ -40,13 +40,6 @@ def test_exactly_the_asked_share_is_masked_and_the_two_strategies_are_complement
         assert np.array_equal(mask(ranks, share, "MoRF"), ~mask(ranks, 1 - share, "LeRF"))
 
 
-def test_the_most_relevant_pixels_go_first():
-    ramp = np.tile(np.arange(20.0), (10, 1))
-    ranks = relevance_ranks(ramp, blur=0)
-    assert mask(ranks, 0.25, "MoRF").nonzero()[1].min() == 15
-    assert mask(ranks, 0.25, "LeRF").nonzero()[1].max() == 4
-
-
 def test_where_a_map_is_black_the_far_corners_are_the_least_relevant():
     spot = np.zeros((60, 80))
     spot[10:14, 10:14] = 1

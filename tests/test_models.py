@@ -1,5 +1,7 @@
 """The Baseline, its backbones and its files."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -13,23 +15,6 @@ from lib.models.baseline import KINDS, Baseline, load_baseline, save
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module")
-def lite0():
-    return Baseline("efficientnet_lite0", "imagenet", seed=1)
-
-
-def test_head_sees_only_the_global_average(lite0):
-    features = torch.rand(2, 1280, 2, 3)
-    with torch.no_grad():
-        shuffled = features.flatten(2)[..., torch.randperm(6)].view_as(features)
-        torch.testing.assert_close(lite0.score(features), lite0.score(shuffled))
-
-
-def test_normalize_maps_gray_to_zero_for_the_lite_models(lite0):
-    gray = np.full((1, 8, 8, 3), 127.5).astype(np.float32)
-    assert lite0.normalize(gray).abs().max() < 1e-6
-
-
 @pytest.mark.parametrize("name", [n for n, (_, package) in BACKBONES.items() if package])
 def test_packaged_imagenet_weights_fill_every_entry(name):
     imagenet, noise = create_backbone(name), create_backbone(name, "random")
@@ -38,22 +23,18 @@ def test_packaged_imagenet_weights_fill_every_entry(name):
             assert not torch.equal(a, b), f"{key} kept its random start"
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet50"])
-def test_the_papers_backbones_run_end_to_end(name):
-    model = Baseline(name, "random")
-    assert torch.isfinite(model(model.normalize(IMAGES))).all()
-
-
 def test_weights_that_cannot_be_had_are_one_error_that_names_the_way_out(monkeypatch):
-    def offline(*_, **__):
-        raise OSError("no route to host")
-
+    offline = Mock(side_effect=OSError("no route to host"))
     monkeypatch.setitem(BACKBONES, "efficientnet_lite2", ("tf_efficientnet_lite2", "not_there"))
     with pytest.raises(FileNotFoundError, match="pip install not-there"):
         create_backbone("efficientnet_lite2")
     monkeypatch.setattr("lib.models.backbones.timm.create_model", offline)
     with pytest.raises(FileNotFoundError, match=r"choose one of .*efficientnet_lite0"):
         create_backbone("resnet50")
+    with pytest.raises(ValueError, match="unknown backbone 'vgg99'"):
+        create_backbone("vgg99")
+    with pytest.raises(ValueError, match="weights must be"):
+        create_backbone("resnet50", "salicon")
 
 
 def test_building_a_model_leaves_the_random_state_alone():
@@ -105,9 +86,3 @@ def test_every_shipped_network_takes_any_picture_and_gives_score_and_density(nam
     assert np.isfinite(network.predict(picture[..., 0])[0]), "gray"
     with pytest.raises(ValueError, match="a picture must be"):
         network.predict(picture.astype(int))
-
-
-@pytest.mark.parametrize("bad", [{"name": "vgg99"}, {"name": "resnet50", "weights": "salicon"}])
-def test_unknown_names_are_refused(bad):
-    with pytest.raises(ValueError, match=r"unknown backbone|weights must be"):
-        create_backbone(**bad)

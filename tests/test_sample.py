@@ -60,19 +60,15 @@ def test_another_process_draws_the_same_fixations_in_any_order(observers):
     assert done.stdout.split() == [observers.fingerprint, str(last)]
 
 
-def test_quality_half_has_every_photograph_distortion_and_level():
+def test_quality_half_has_every_photograph_and_distortion_and_its_scores_fall_with_the_level():
     quality = SampleQuality()
     assert len(quality) == 8 * (1 + len(KINDS) * LEVELS)
     record = quality[quality.names.index("jpeg 3 china")]
     assert record.image.shape[1] == quality_half.QUALITY_SIDE and record.mos_range == (0, 1)
     pristine = quality.scores[quality.scores.index.str.startswith("pristine")]
     assert pristine.min() > quality.scores.quantile(0.9)
-
-
-def test_shipped_pseudo_mos_falls_with_the_level():
-    scores = SampleQuality().scores
     for kind, name in product(KINDS, sample.PHOTOGRAPHS):
-        values = [scores[f"{kind} {level} {name}"] for level in range(LEVELS)]
+        values = [quality.scores[f"{kind} {level} {name}"] for level in range(LEVELS)]
         assert values == sorted(values, reverse=True), (kind, name)
 
 

@@ -15,6 +15,10 @@ def fit(maps, densities, center, **options):
     return MapTransform.fit(maps, densities, [center] * len(maps), **options)
 
 
+def enlarged(array):
+    return np.repeat(np.repeat(array, 5, 0), 5, 1)
+
+
 def apply(transform, maps):
     return np.stack([transform.apply(m, CENTER) for m in maps])
 
@@ -108,9 +112,7 @@ def test_measure_forgives_center_bias_up_to_that_of_people_and_no_more():
     biased = [maps + added * over_peak(CENTER) for added in (0, 0.4, 0.8)]
     before = [each(cc, m, densities).mean() for m in biased]
     after = [transformed_cc(m, densities) for m in biased]
-    assert before[2] - before[0] > 0.1
-    assert np.ptp(after) < 0.01
-    assert min(after) > 0.99
+    assert before[2] - before[0] > 0.1 and np.ptp(after) < 0.01 and min(after) > 0.99
     maps, densities = world(seed=5, weight=0.1, curve=lambda s: s)
     assert transformed_cc(maps + 2 * over_peak(CENTER), densities) < 0.9
 
@@ -119,11 +121,9 @@ def test_affine_change_of_each_map_does_not_matter():
     maps, densities = world(seed=6)
     transform = fit(maps, densities, CENTER)
     scale = np.linspace(0.1, 30, len(maps))[:, None, None]
-    np.testing.assert_allclose(
-        apply(transform, scale * maps + 5), apply(transform, maps), atol=1e-5
-    )
     again = fit(scale * maps, 7 * densities, 3 * CENTER)
-    np.testing.assert_allclose(apply(again, maps), apply(transform, maps), atol=1e-5)
+    for same in (apply(transform, scale * maps + 5), apply(again, maps)):
+        np.testing.assert_allclose(same, apply(transform, maps), atol=1e-5)
 
 
 def test_images_of_different_sizes_take_their_own_prior():
@@ -140,20 +140,11 @@ def test_images_of_different_sizes_take_their_own_prior():
 def test_each_image_counts_the_same_whatever_its_size(monkeypatch):
     monkeypatch.setattr(transforms, "KNOTS", 2)
     maps, densities = world(count=2, seed=9)
-    enlarged = [np.repeat(np.repeat(m[1], 5, 0), 5, 1) for m in (maps, densities)]
-    center = np.repeat(np.repeat(CENTER, 5, 0), 5, 1)
     small = fit(maps, densities, CENTER, stride=1)
-    mixed = MapTransform.fit(
-        [maps[0], enlarged[0]], [densities[0], enlarged[1]], [CENTER, center], stride=1
-    )
+    mixed = ([one, enlarged(other)] for one, other in (maps, densities, (CENTER, CENTER)))
+    mixed = MapTransform.fit(*mixed, stride=1)
     assert mixed.center_weight == pytest.approx(small.center_weight, rel=1e-4)
     np.testing.assert_allclose(mixed.values, small.values, rtol=1e-4)
-
-
-def test_stride_hardly_changes_a_fit_on_smooth_maps():
-    maps, densities = world(seed=10)
-    every, sampled = (fit(maps, densities, CENTER, stride=s) for s in (1, 3))
-    np.testing.assert_allclose(apply(every, maps), apply(sampled, maps), atol=0.02)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3])
