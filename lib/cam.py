@@ -31,8 +31,9 @@ def extract_cam(
 ) -> np.ndarray:
     """Explain the score of each image by a map from 0 to 1, BxHxW float32.
 
-    `model` maps `images`, BxCxHxW and normalised as it wants it, to (B,) or (B, 1) scores; `layer`
-    is a part of it whose output is a feature map BxKxhxw; `method` is a name of `METHODS`.
+    `model` maps `images`, BxCxHxW and normalised as it wants it, to (B,) or (B, 1) scores; it is
+    explained as in `eval` mode, and left as it was found. `layer` is a part of it whose output is a
+    feature map BxKxhxw; `method` is a name of `METHODS`.
     `aug_smooth` averages over six views: mirrored or not, times three brightnesses of the
     normalised image. `eigen_smooth` projects the channels on their first principal component over
     places instead of adding them up. That has no sign of its own: `eigen_sign` "cam" points it the
@@ -42,6 +43,10 @@ def extract_cam(
         known = f"one of {', '.join(METHODS)} and its sign cam or lapack"
         raise ValueError(f"the CAM must be {known}, not {method!r} and {eigen_sign!r}")
     mirrorings, factors = ((False, True), BRIGHTNESS) if aug_smooth else ((False,), (1.0,))
+    if not (isinstance(images, torch.Tensor) and images.dim() == 4 and images.is_floating_point()):
+        raise ValueError("images must be a float tensor BxCxHxW, normalised as the model wants it")
+    if any(p.is_inference() for p in (*model.parameters(), *model.buffers())):
+        raise ValueError("a model made in torch.inference_mode() has no gradients; make it outside")
     views = [(images.flip(-1) if m else images) * f for m in mirrorings for f in factors]
     size = (images.shape[-1], images.shape[-2])
     found = []
@@ -55,6 +60,7 @@ def extract_cam(
     return maps.mean(axis=(0, 1), dtype=np.float32)
 
 
+@torch.inference_mode(False)
 def _explained(model: nn.Module, images: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
     """Return the layer's output A and dy/dA, each BxKxhxw float32."""
     kept, name = [], type(layer).__name__
@@ -67,10 +73,12 @@ def _explained(model: nn.Module, images: Tensor, layer: nn.Module) -> tuple[Tens
         torch.set_grad_enabled(True)
         return kept[-1]
 
+    training = {module: module.training for module in model.modules()}
+    model.eval()
     handle = layer.register_forward_hook(restart)
     try:
         with torch.no_grad():
-            scores = model(images)
+            scores = model(images.clone())  # an inference tensor's copy is a plain one
         if not kept:
             raise ValueError(f"the model does not use the layer {name}")
         if not torch.isfinite(scores).all():
@@ -78,6 +86,8 @@ def _explained(model: nn.Module, images: Tensor, layer: nn.Module) -> tuple[Tens
         (gradients,) = torch.autograd.grad(scores.sum(), kept[-1])
     finally:
         handle.remove()
+        for module, mode in training.items():
+            module.training = mode
     return kept[-1].detach().float(), gradients.float()
 
 

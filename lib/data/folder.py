@@ -1,0 +1,150 @@
+"""Your own pictures and films: a folder, as people have folders, as a data set of images alone.
+
+``data.load("folder", path="/my/pictures")`` walks the folder and those inside it. A picture is
+known by its first bytes, not its ending; a film counts as a few of its frames. Each is decoded once
+on opening, so that all that can't be used is known before a long computation starts.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from lib.images import read_image
+from lib.records import Dataset, Record
+from lib.store import fingerprint
+
+FILMS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"}
+LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # of systems, in lower case; and ".*"
+AT_ONCE = min(4, os.cpu_count() or 1)  # pictures in memory while the folder is checked
+
+
+class Folder(Dataset):
+    """Every picture of a folder, and `frames` frames of every film, named by the path inside it.
+
+    `skipped` maps the files that can't be used to the reason, in a sentence; with `strict` they are
+    one ValueError that names them all. Hidden files and systems' own (Thumbs.db) don't count.
+    A folder that is not there or that may not be read is an OSError, one without a picture a
+    ValueError.
+    """
+
+    kind = "own pictures, without labels"
+
+    def __init__(
+        self, root: Path, path: str | Path | None = None, strict: bool = False, frames: int = 5
+    ):
+        root = Path(path or root).expanduser()
+        if frames < 1:
+            raise ValueError(f"frames must be 1 or more of each film, not {frames}")
+        if not root.is_dir():
+            what = "is a file: give the folder it lies in" if root.exists() else "is not there"
+            raise NotADirectoryError(f'{root} {what}; data.load("folder", path="/my/pictures")')
+        self.name, self.skipped = shown(root.resolve().name) or "folder", {}
+        files = dict(_walk(root, root, set(), self.skipped))  # shown name -> path
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = pool.map(lambda item: _look(*item, frames), files.items())
+            bar = tqdm(found, f"checking {self.name}", len(files), unit="file", leave=False)
+            looked = dict(zip(files, bar, strict=True))
+        self.skipped |= {name: got for name, got in looked.items() if isinstance(got, str)}
+        self.skipped = dict(sorted(self.skipped.items()))
+        good = {name: got for name, got in looked.items() if not isinstance(got, str)}
+        # record name -> path, and the time stamp of a film's frame
+        self._places = {n: (files[name], at) for name, got in good.items() for n, at in got[0]}
+        self.names = list(self._places)
+        self.fingerprint = fingerprint(["folder", *((n, *got) for n, got in good.items())])
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.skipped.items())
+        if strict and reasons:
+            raise ValueError(f"{len(self.skipped)} files of {root} can't be used:{reasons}")
+        if not self.names:
+            raise ValueError(f"{root} has no picture that can be read{reasons and ':'}{reasons}")
+
+    def __getitem__(self, index: int) -> Record:
+        path, at = self._places[name := self.names[index]]
+        return Record(name, read_image(path) if at is None else _frame(path, at))
+
+
+def shown(name: str) -> str:
+    r"""Spell a file name so that it can be printed and stored: bytes that are no UTF-8 as \xe9."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _walk(root: Path, folder: Path, seen: set, skipped: dict) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a folder and of those in it, sorted; links can't go in circles."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        if folder == root:
+            raise PermissionError(
+                f"{root} can't be listed ({error.strerror}); chmod u+rx"
+            ) from error
+        skipped[shown(str(folder.relative_to(root)))] = (
+            f"the folder can't be listed ({error.strerror})"
+        )
+        return
+    seen.add(folder.resolve())
+    for path in entries:
+        name = shown(path.relative_to(root).as_posix())
+        if path.name.startswith(".") or path.name.lower() in LITTER:
+            continue
+        if not path.is_dir():
+            yield name, path
+        elif path.suffix.lower() in Image.registered_extensions():
+            skipped[name] = "a folder with a picture's ending; rename it and it is read"
+        elif path.resolve() in seen:
+            skipped[name] = "a link to a folder that is read already"
+        else:
+            yield from _walk(root, path, seen, skipped)
+
+
+def _look(name: str, path: Path, frames: int) -> tuple[list, str] | str:
+    """Decode a file: its records' names and places in it, and a digest; or why it can't be used."""
+    try:
+        if path.suffix.lower() not in FILMS:
+            read_image(path)
+            return [(name, None)], fingerprint([path.read_bytes()])
+        stamps = _sample(path, frames)
+        times = [f"{int(t) // 60}:{t % 60:04.1f}" for _, t in stamps]
+        if len(set(times)) < len(times):
+            times = [f"{int(t) // 60}:{t % 60:06.3f}" for _, t in stamps]
+        records = [(f"{name} @ {t}", stamp) for (stamp, _), t in zip(stamps, times, strict=True)]
+        stat = path.stat()  # a film is too long to digest
+        return records, f"{stat.st_size} {stat.st_mtime_ns} {stamps}"
+    except (ValueError, OSError) as error:
+        return " ".join(str(error).replace(str(path), name).split())
+
+
+def _sample(path: Path, frames: int) -> list[tuple[int, float]]:
+    with av.open(str(path)) as film:
+        stream = film.streams.video[0]
+        end = float((stream.duration or 0) * (stream.time_base or 0)) or (film.duration or 0) / 1e6
+    found = {}
+    for k in range(frames):
+        frame = _decoded(path, seconds=(k + 0.5) / frames * end)
+        found[frame.pts] = frame.time
+    return sorted(found.items())
+
+
+def _decoded(path: Path, seconds: float) -> av.VideoFrame:
+    with av.open(str(path)) as film:
+        stream = film.streams.video[0]
+        film.seek(int(seconds / stream.time_base), stream=stream)
+        for frame in film.decode(stream):
+            if frame.time >= seconds:
+                return frame
+    raise ValueError(f"{path} ends before its time")
+
+
+def _frame(path: Path, stamp: int) -> np.ndarray:
+    with av.open(str(path)) as film:
+        stream = film.streams.video[0]
+        film.seek(stamp, stream=stream)
+        frame = next(frame for frame in film.decode(stream) if frame.pts >= stamp)
+        return frame.to_ndarray(format="rgb24")
+
+
+open = Folder  # what `data.load` calls
