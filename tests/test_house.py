@@ -17,7 +17,7 @@ TESTS = sorted((ROOT / "tests").glob("*.py"))
 FLOORS = [
     {"_torchvision", "paths"},
     {"store"},
-    {"records", "images"},
+    {"records", "images", "tables"},
     {"maps", "transforms", "metrics", "stats"},
     {"cam", "codec", "x264", "subjective", "models"},
     {"sources", "losses", "training", "report", "plots", "iqa"},

@@ -22,8 +22,7 @@ from PIL import Image
 
 from lib import codec, data, models, subjective, x264
 from lib.codec import BITRATES, PRESETS, TEST_CASES
-from lib.data.sacid import SACID
-from lib.images import read_image
+from lib.data.sacid import SACID, read_map
 from lib.maps import check_map
 from lib.models.saliency import SaliencyPredictor, load_readout
 from lib.paths import cache_dir
@@ -98,7 +97,7 @@ def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor
         predict = saliency or SaliencyPredictor(load_readout())
         found = check_map(predict(record.image), f"the map of {sequence}")
         _save(np.rint(found / (found.max() or 1) * 255).astype(np.uint8), map_path)
-    salience = codec.macroblock_map(read_image(map_path)[..., 0])
+    salience = codec.macroblock_map(np.rint(255 * read_map(map_path, record.image.shape[:2])))
     aq, rows = codec.aq_offsets(x264.planes(x264.to_frame(record.image))), []
     solved = {n: codec.solve_offsets(salience, aq, p) for n, p in PRESETS.items()}
     for case, (bpp, preset) in zip(TEST_CASES, product(BITRATES, solved), strict=True):
@@ -145,7 +144,8 @@ def study(root: Path, kind: str, inattentive: float, seed: int, **design: int) -
 
 def read(root: Path, table: str) -> pd.DataFrame:
     """Read a table of a tree: "manifest", "votes" or "utilities"."""
-    return pd.read_csv(Path(root) / f"{table}.csv", dtype={"sequence": str})
+    names = {"dtype": {"sequence": str}, "keep_default_na": False, "na_values": [""]}  # such as NA
+    return pd.read_csv(Path(root) / f"{table}.csv", **names)
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
