@@ -31,7 +31,10 @@ REFUSED = {
     "nothing": ("", " must have the columns name, score, each once"),
     "a header alone": ("name,score\n\n", " has no row below its columns"),
     "other columns": ("name;mos\na;1\n", " must have the columns name, score"),
-    "a column twice": ("name,score,score\na,1,2\n", " must have the columns name, score, each once"),
+    "a column twice": (
+        "name,score,score\na,1,2\n",
+        " must have the columns name, score, each once",
+    ),
     "a web page": ("<html>404, sorry</html>\n", " must have the columns"),
     "latin-1": ("name,score\na,1\ncaf\xe9,2\n".encode("latin-1"), ', line 3: .* "CSV UTF-8"'),
     "half of UTF-16": (PLAIN.encode("utf-16-le"), ', line 1: .* "CSV UTF-8"'),
