@@ -12,7 +12,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lib import run
+from lib import run, settings
 from lib.__main__ import main
 from lib.paths import ROOT, cache_dir, data_dir, figures_dir
 
@@ -88,7 +88,7 @@ def test_a_missing_profile_is_an_error_that_lists_those_there(notebook, profile)
 
 def test_small_numbers_are_numbers():
     text = "{a: 1e-4, b: 2.5E3, c: -1e5, d: 3, e: tcp://a:1, f: 0.5}"
-    found = run.read_yaml(text)
+    found = settings.read_yaml(text, "--set x")
     assert list(found.values()) == [1e-4, 2500.0, -1e5, 3, "tcp://a:1", 0.5]
 
 
