@@ -73,10 +73,20 @@ def test_a_misspelled_parameter_is_an_error_that_names_it(notebook, profile):
         run.parameters(notebook, "tiny")
 
 
-@pytest.mark.parametrize("text", ["1: {n: 3}", "[a, b]", "common: 3", "notebook: {n: 1}"])
-def test_a_malformed_profile_is_an_error_that_names_the_file(notebook, profile, text):
-    profile(text)
-    with pytest.raises(ValueError, match=r"tiny\.yaml"):
+MALFORMED = {"1: {n: 3}": "", "[a, b]": "", "common: 3": "", "notebook: {n: 1}": "", "10: {}": ""}
+MALFORMED |= {
+    "'01': {1: 2}": ", section '01': .* no parameter 1",
+    "'01':\n\tn: 1": ", line 2: not Y",
+}
+MALFORMED |= {"'01': {n: 1}\n\"01\": {n: 2}": ", line 2: .*: 01 stands twice"}
+MALFORMED |= {"'01':\n  n: 1\n  n: 2": ", line 3: .*: n stands twice", "# caf\xe9": " is not UTF-8"}
+
+
+@pytest.mark.parametrize(("text", "message"), MALFORMED.items())
+def test_a_malformed_profile_is_an_error_that_names_the_file(notebook, profile, text, message):
+    profile("")
+    (notebook.parents[1] / "profiles" / "tiny.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"tiny\.yaml{message}"):
         run.parameters(notebook, "tiny")
 
 
@@ -86,10 +96,20 @@ def test_a_missing_profile_is_an_error_that_lists_those_there(notebook, profile)
         run.parameters(notebook, "absent")
 
 
-def test_small_numbers_are_numbers():
-    text = "{a: 1e-4, b: 2.5E3, c: -1e5, d: 3, e: tcp://a:1, f: 0.5}"
-    found = settings.read_yaml(text, "--set x")
-    assert list(found.values()) == [1e-4, 2500.0, -1e5, 3, "tcp://a:1", 0.5]
+def test_numbers_are_numbers_and_all_that_only_yaml_1_1_takes_for_some_is_text():
+    text = "[1e-4, 2.5E3, -1e5, 3, 0.5, 010, 1_000, true, null, 12:30, 2024-01-01, tcp://a:1, 'no']"
+    numbers = [1e-4, 2500.0, -1e5, 3, 0.5, 10, 1000, True, None]
+    assert settings.read_yaml(text, "x") == [*numbers, "12:30", "2024-01-01", "tcp://a:1", "no"]
+
+
+BAD = ["[a", "[", "a: b: c", "yes", "{a: Off}", "{a: 1, a: 2}", ".inf", "1e999", "!!set {a}", "\0"]
+BAD += ["!!int a", "!!binary aGk=", "!!timestamp a", "!!bool a", "&a [*a]", "{[a]: 1}", "[" * 5000]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_settings_cannot_hold_is_one_line_that_says_where(text):
+    with pytest.raises(ValueError, match=r"^--set NAMES: not [^\n]+$"):
+        settings.read_yaml(text, "--set NAMES")
 
 
 def test_a_run_injects_parameters_and_imports_this_lib_with_this_python(tmp_path, capfd):

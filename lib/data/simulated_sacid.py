@@ -53,6 +53,9 @@ def open(
     `references` and its `options` are for `lib.data.load`, `jobs` are the builder's processes, the
     rest sets up the study (`lib.subjective`): votes_per_pair and questions are the `design`.
     """
+    if unknown := design.keys() - {"votes_per_pair", "questions"}:
+        raise ValueError(f"simulated-sacid has no option {', '.join(unknown)}")
+    subjective.design_study([""], assessors=assessors, **design)  # refuses before the coding
     dataset = Subset(data.load(references, **(options or {})), images, seed)
     if dataset[0].density is None:
         raise ValueError(f"{references} has no fixation densities for simulated assessors")
@@ -81,6 +84,9 @@ def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1
     share of bits in salient macroblocks) and clipped_share (after QPs are clipped), reachable,
     reason, bytes (of the coded picture), seen (`seen_psnr`, where there is a density).
     """
+    stems = pd.Series([Path(name).stem for name in images.names], images.names)
+    if len(same := stems.index[stems.duplicated(keep=False)]):
+        raise ValueError(f"{' and '.join(same[:2])} would be one sequence; rename one of them")
     if not (root / "manifest.csv").is_file():
         tasks = [(images, index, root, saliency) for index in range(len(images))]
         parts = run_all(_build_sequence, tasks, jobs, "coding", "photograph")
