@@ -94,8 +94,7 @@ def _train(options: argparse.Namespace) -> bool:
     from lib import weights
 
     if options.model not in weights.MODELS:
-        named = "which one" if options.model is None else f"no model {options.model}"
-        raise ValueError(f"{named}; there are {', '.join(weights.MODELS)}")
+        raise ValueError(f"no model {options.model or ''}; there are {', '.join(weights.MODELS)}")
     print(weights.make(options.model))
     return True
 
@@ -117,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"\nerror: {error or type(error).__name__}", file=sys.stderr)
+        print(f"\nerror: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
     finally:
         try:

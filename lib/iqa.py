@@ -82,10 +82,8 @@ class Metric(Entry):
 
 def entry(name: str) -> Entry:
     """Find a metric: of `REGISTRY`, our networks, or pyiqa's no-reference ones; else ValueError."""
-    if name in REGISTRY:
-        return REGISTRY[name]
-    if str(name).startswith(OURS):
-        return Entry(BEYOND, partial(_network, name))
+    if name in REGISTRY or str(name).startswith(OURS):
+        return REGISTRY.get(name) or Entry(BEYOND, partial(_network, name))
     known = f"{', '.join(REGISTRY)}; our networks; and pyiqa.list_models('NR')"
     require(name in pyiqa.list_models("NR"), f"no metric {name!r}; there are {known}")
     return Entry(BEYOND, partial(_pyiqa, name))
@@ -93,10 +91,7 @@ def entry(name: str) -> Entry:
 
 @cache
 def metric(name: str) -> Metric:
-    """Open a metric (`entry`), once a process.
-
-    ValueError for an unknown name; OSError, with a command, where weights are missing or damaged.
-    """
+    """Open an `entry`, once a process. OSError, with a command: weights are missing or damaged."""
     found = entry(name)
     opened = dict(zip(("score", "sign", "key", "network"), found.open(), strict=False))
     opened["key"] = fingerprint([name, version("pyiqa"), opened["key"]])

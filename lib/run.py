@@ -59,18 +59,13 @@ def parameters(notebook: Path, profile: str) -> dict[str, object]:
     chosen = {"PROFILE": profile} if "PROFILE" in declared else {}
     if profile == "sample":
         return chosen
-    path = ROOT / "profiles" / f"{profile}.yaml"
-    known = ["sample", *sorted(p.stem for p in path.parent.glob("*.yaml"))]
+    path = (folder := ROOT / "profiles") / f"{profile}.yaml"
+    known = ["sample", *sorted(p.stem for p in folder.glob("*.yaml"))]
     if profile not in known:
         raise FileNotFoundError(f"No profile {path}; profiles there: {', '.join(known)}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}); save it so") from error
-    sections = read_yaml(text, str(path)) or {}
+    sections = read_yaml(path.read_bytes(), str(path)) or {}
     good = isinstance(sections, dict) and all(isinstance(s, dict | None) for s in sections.values())
-    keys = [key if isinstance(key, str) else "" for key in sections] if good else [""]
-    if not all(re.fullmatch(r"common|\d\d", key) for key in keys):
+    if not good or not all(re.fullmatch(r"'(common|\d\d)'", repr(key)) for key in sections):
         raise ValueError(
             f"{path}: each section is common or a quoted notebook number such as '01', and holds "
             "parameters"
@@ -91,11 +86,10 @@ def _check_declared(chosen: dict, declared: dict, where: str, notebook: Path) ->
 
 def _declared(notebook: Path) -> dict:
     """Return the parameters that a notebook declares; a ValueError names one that is damaged."""
+    notebook.read_bytes()  # an OSError of the disk is not the file's fault
     try:
         nbformat.validate(nbformat.read(notebook, 4))
         return papermill.inspect_notebook(str(notebook))
-    except OSError:
-        raise
     except Exception as error:  # the libraries raise what they stumble over
         why = " ".join(str(error).split())[:200]
         raise ValueError(f"{notebook} is no whole notebook ({why}); mend it") from error
@@ -142,10 +136,8 @@ def run(
     for place in (folder, figures_dir(profile), cache_dir()):
         there = next(p for p in (place, *place.absolute().parents) if p.exists())
         if not (there.is_dir() and os.access(there, os.W_OK)):
-            raise PermissionError(
-                f"nothing can be written into {place}; choose other folders by --output, "
-                "FIGURES_DIR and CACHE_DIR"
-            )
+            how = "see --output, FIGURES_DIR and CACHE_DIR"
+            raise PermissionError(f"nothing can be written into {place}; {how}")
     every = {}
     for notebook in notebooks:  # all of them, before the first hour of work
         declared = _declared(notebook)

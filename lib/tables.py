@@ -4,7 +4,6 @@ import csv
 import io
 import math
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,69 +13,58 @@ NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 def read_csv(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
-    """Read two or more columns of a table by name: text as it stands, and finite numbers (float64).
+    """Read columns of a table by name: text as it stands (NA, null, 001), and finite float64.
 
-    UTF-8 or UTF-16; commas, semicolons or tabs between fields, a point or a comma in numbers. Blank
-    lines and blanks around a field don't count; NA, null and 001 are names like any other. The
-    index is each row's line in the file. Whatever can't be read so is a ValueError that names the
-    file, the line and the mend.
+    UTF-8 or UTF-16; commas, semicolons or tabs between fields, a point or a comma in numbers; blank
+    lines and blanks around a field don't count. The index is each row's line in the file. Anything
+    else is a ValueError that names the file, the line and the mend.
     """
-    needed, (header, *rows) = [*texts, *numbers], _fields(path, [*texts, *numbers])
-    if not rows:
-        raise ValueError(f"{path} has no row below its columns; mend it, or download it again")
-    names, columns = header[1], {name: [] for name in needed}
-    end = max(place for place, name in enumerate(names, 1) if name)
+    needed = [*texts, *numbers]
+    (_, names), *rows = _fields(path, needed)
+    end, columns = max(n for n, name in enumerate(names, 1) if name), {name: [] for name in needed}
     for line, fields in rows:
         if any(fields[end:]):  # such as 0,5 without quotes: the 5 must not get lost
-            raise ValueError(
-                f"{path}, line {line}: {len(fields)} fields under {end} columns; put quotes around "
-                "a field with a comma in it"
-            )
+            raise _bad(path, line, f"{len(fields)} fields under {end} columns; quote commas in one")
         found = dict(zip(names, fields, strict=False))
         for name in needed:
-            field = found.get(name, "")
-            if not field:
-                raise ValueError(f"{path}, line {line}: no {name}; fill it in, or drop the line")
+            if not (field := found.get(name)):
+                raise _bad(path, line, f"no {name}; fill it in, or drop the line")
             if name in numbers:
                 value = float(field.replace(",", ".")) if NUMBER.fullmatch(field) else math.nan
                 if not math.isfinite(value):
-                    raise ValueError(f"{path}, line {line}: {name} {field!r} is no number; mend it")
-                field = value
-            columns[name].append(field)
+                    raise _bad(path, line, f"{name} {field!r} is no number; mend it")
+            columns[name].append(value if name in numbers else field)
+    if not rows:
+        raise ValueError(f"{path} has no row below its columns; mend it, or download it again")
     return pd.DataFrame(columns, index=[line for line, _ in rows])
 
 
+def _bad(path: Path, line: int, why: str) -> ValueError:
+    return ValueError(f"{path}, line {line}: {why}")
+
+
 def _fields(path: Path, needed: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """Split a table into fields, from the row that names its columns on: (line, fields) a row."""
-    text = re.sub(r"\Asep=.(?=[\r\n])", "", _text(path))  # Excel's note to itself
+    """Split a table into rows, the columns' names first: the line of each, and its fields."""
+    raw = Path(path).read_bytes()
+    text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
+    # Other encodings can't be told apart: a guess would change names without a word.
+    if odd := re.search("[\ufffd\0]", text):
+        line = len(text[: odd.start()].splitlines()) or 1
+        raise _bad(path, line, 'not UTF-8; save the table as "CSV UTF-8"')
+    text, found = re.sub(r"\Asep=.(?=[\r\n])", "", text), []  # Excel's note to itself
     first = next((line for line in text.splitlines() if line.strip()), "")
     for mark in ",;\t":
         names = [name.strip() for name in next(csv.reader([first], delimiter=mark), [])]
         if all(names.count(name) == 1 for name in needed):
             break
     else:
-        raise ValueError(
-            f"{path} must have the columns {', '.join(needed)}, each once, in its first line; mend "
-            "it, or download it again"
-        )
-    lines, found = io.StringIO(text, newline=""), []
-    reader = csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True)
+        what = f"the columns {', '.join(needed)}, each once, in its first line"
+        raise ValueError(f"{path} must have {what}; mend it, or download it again")
+    options = {"delimiter": mark, "skipinitialspace": True, "strict": True}
+    reader = csv.reader(io.StringIO(text, newline=""), **options)
     try:
-        for fields in reader:
-            found.append((reader.line_num, [field.strip() for field in fields]))
+        found += ((reader.line_num, [field.strip() for field in fields]) for fields in reader)
     except csv.Error as error:
         line = found[-1][0] + 1 if found else 1
-        raise ValueError(f"{path}, line {line}: {error}; mend its quotes") from error
+        raise _bad(path, line, f"{error}; mend its quotes") from error
     return [row for row in found if any(row[1])]
-
-
-def _text(path: Path) -> str:
-    raw = Path(path).read_bytes()
-    encoding = "utf-16" if raw[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
-    text = raw.decode(encoding, "replace")
-    # Other encodings can't be told apart: a guess would change names without a word.
-    for bad in "\ufffd\0":
-        if bad in text:
-            line = len(text[: text.index(bad)].splitlines()) or 1
-            raise ValueError(f'{path}, line {line}: not UTF-8; save the table as "CSV UTF-8"')
-    return text

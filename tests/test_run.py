@@ -79,7 +79,7 @@ MALFORMED |= {
     "'01':\n\tn: 1": ", line 2: not Y",
 }
 MALFORMED |= {"'01': {n: 1}\n\"01\": {n: 2}": ", line 2: .*: 01 stands twice"}
-MALFORMED |= {"'01':\n  n: 1\n  n: 2": ", line 3: .*: n stands twice", "# caf\xe9": " is not UTF-8"}
+MALFORMED |= {"'01':\n  n: 1\n  n: 2": ", line 3: .*: n stands twice", "# caf\xe9": ": .*utf-8"}
 
 
 @pytest.mark.parametrize(("text", "message"), MALFORMED.items())
@@ -195,6 +195,56 @@ def test_a_bad_override_is_one_line_and_exit_1(notebook, capsys, setting, words)
 def test_a_notebook_that_is_not_there_is_one_line_and_exit_1(capsys):
     assert main(["run", "notebooks/99_none.ipynb"]) == 1
     assert "No notebook notebooks/99_none.ipynb" in capsys.readouterr().err
+
+
+CONFLICT = '<<<<<<< HEAD\n{"cells": []}\n======='
+NOTEBOOKS = {"cut": '{"cells": [', "conflict": CONFLICT, "list": "[]", "empty": "", "none": "{}"}
+
+
+@pytest.mark.parametrize("text", NOTEBOOKS.values(), ids=NOTEBOOKS)
+@pytest.mark.parametrize("command", ["run", "refresh"])
+def test_a_damaged_notebook_is_named_before_any_work(tmp_path, capsys, monkeypatch, command, text):
+    path = tmp_path / "build" / "sample" / "91_damaged.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    monkeypatch.setattr("lib.__main__.ROOT", tmp_path)
+    assert main([command, str(path)]) == 1
+    assert re.search(r"^error: .*91_damaged\.ipynb is no whole", capsys.readouterr().err, re.M)
+
+
+DOOR = {  # what a shell may do to a command: its words, its exit status, what it says
+    "a closed pipe": ("data --profile sample", 141, ""),
+    "a full disk": ("data --profile sample > /dev/full", 1, "error: .*No space left"),
+    "no output": ("data --profile sample >&-", 0, ""),
+    "no jobs": ("run --jobs 0", 1, "error: --jobs 0: a number but 0"),
+    "a list cut short": ("run --set NAMES=[a", 1, "error: --set NAMES: not YAML"),
+    "a folder that can't be": ("run --output /dev/null/x", 1, "error: nothing can be written into"),
+    "the sources' own folder": ("run --output notebooks", 1, "error: .* would be overwritten"),
+    "a profile by its path": ("run --profile ../profiles/open", 1, "error: No profile"),
+}
+
+
+@pytest.mark.parametrize(("words", "status", "says"), DOOR.values(), ids=DOOR)
+def test_the_front_door_says_one_line_and_the_status(words, status, says):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        ["sh", "-c", f"exec '{sys.executable}' -m lib {words}"],
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert done.returncode == status and re.fullmatch(rf"\n?({says}[^\n]*\n)?", done.stderr)
+
+
+def test_a_terminal_without_arrows_gets_substitutes(tmp_path):
+    notebook = write_notebook(tmp_path / "01_tiny.ipynb", "print(seed, '↑')")
+    command = [sys.executable, "-m", "lib", "run", "--output", tmp_path / "build", notebook]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "HOME": "/dev/null"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    assert done.returncode == 0 and b"0 ?\n" in done.stdout
 
 
 def test_the_front_door_starts_without_the_heavy_packages():

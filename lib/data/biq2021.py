@@ -70,10 +70,8 @@ def read_scores(
     table = read_csv(path, [name, *more], [mos])
     twice = table[name].map(lambda each: Path(each).name.lower()).duplicated()
     if (bad := twice | ~table[mos].between(0, highest)).any():
-        line, first = bad.idxmax(), table[name][bad.idxmax()]
-        raise ValueError(
-            f"{path}, line {line}: must score {first!r} once, from 0 to {highest:g}; mend it"
-        )
+        first = f"{path}, line {bad.idxmax()}: must score {table[name][bad.idxmax()]!r}"
+        raise ValueError(f"{first} once, from 0 to {highest:g}; mend it")
     return table.set_index(name)
 
 

@@ -102,10 +102,8 @@ def read_scores(path: Path = PUBLISHED_SCORES) -> pd.DataFrame:
     bad = ~scores.test_case.isin(TEST_CASES) | scores.duplicated(["sequence", "test_case"])
     bad |= scores.groupby("sequence").test_case.transform("size") != len(TEST_CASES)
     if bad.any():
-        line, first = bad.idxmax(), scores.sequence[bad.idxmax()]
-        raise ValueError(
-            f"{path}, line {line}: {first} must have each of the twelve test cases once; mend it"
-        )
+        first = f"{path}, line {bad.idxmax()}: {scores.sequence[bad.idxmax()]}"
+        raise ValueError(f"{first} must have each of the twelve test cases once; mend it")
     scores = scores.reset_index(drop=True)
     parts = scores.test_case.str.extract(r"=(?P<bpp>\d+)_preset=(?P<preset>\w+)")
     return scores.assign(preset=parts.preset, bpp=parts.bpp.astype(int) / 100)
