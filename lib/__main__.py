@@ -1,8 +1,10 @@
 """The one front door: ``python -m lib {run,refresh,verify,data,train} --help``."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 from lib.paths import ROOT, data_dir
@@ -38,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _notebooks(options: argparse.Namespace) -> bool:
-    from lib import run
+    from lib import run, settings
 
     every = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     notebooks = options.notebooks or every
@@ -48,14 +50,16 @@ def _notebooks(options: argparse.Namespace) -> bool:
         for path in notebooks:
             run.refresh(path, ROOT / "build" / "sample" / path.name)
         return True
-    jobs = run.read_yaml(options.jobs) if options.jobs else None
+    jobs = settings.read_yaml(options.jobs, "--jobs") if options.jobs else None
+    if not (jobs is None or (type(jobs) is int and jobs) or "://" in str(jobs)):
+        raise ValueError(f"--jobs {options.jobs}: a number but 0, or an address: tcp://host:8786")
     if options.command == "verify":
         partial = {p.resolve() for p in notebooks} != set(every)
         return run.verify(notebooks, options.profile, jobs, partial)
     if bad := [setting for setting in options.set if "=" not in setting]:
         raise ValueError(f"--set {bad[0]}: expected NAME=VALUE")
     pairs = (setting.split("=", 1) for setting in options.set)
-    overrides = {name: run.read_yaml(value) for name, value in pairs}
+    overrides = {name: settings.read_yaml(value, f"--set {name}") for name, value in pairs}
     folder = options.output or ROOT / "build" / options.profile
     run.run(notebooks, options.profile, folder, overrides, jobs)
     return True
@@ -66,6 +70,7 @@ def _data(options: argparse.Namespace) -> bool:
 
     if options.profile not in NEEDED:
         print(f"{options.profile} reads no data set; PROFILE is one of {', '.join(NEEDED)}")
+        return options.profile == "sample" or (ROOT / f"profiles/{options.profile}.yaml").is_file()
     missing = {}
     for name in NEEDED.get(options.profile, ()):
         found = import_module(f"lib.data.{name}").SOURCE  # one, or one a part
@@ -89,23 +94,35 @@ def _train(options: argparse.Namespace) -> bool:
     from lib import weights
 
     if options.model not in weights.MODELS:
-        raise ValueError(f"no model {options.model}; there are {', '.join(weights.MODELS)}")
+        raise ValueError(f"no model {options.model or ''}; there are {', '.join(weights.MODELS)}")
     print(weights.make(options.model))
     return True
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status (0 fine, 1 failed, 130 stopped)."""
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # terminals that have no arrows
+            stream.reconfigure(errors="replace")
     try:
+        options = _parser().parse_args(arguments)
         work = {"data": _data, "train": _train}.get(options.command, _notebooks)
-        return 0 if work(options) else 1
+        done = work(options)
+        print(end="", flush=True)  # a full disk or a closed pipe shows here at the latest
+        return 0 if done else 1
+    except BrokenPipeError:  # whoever read the output has seen enough
+        return 141  # as of a process that SIGPIPE ends
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
+        print(f"\nerror: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
+    finally:
+        try:
+            print(end="", flush=True)
+        except OSError:  # or Python would try once more on its way out, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

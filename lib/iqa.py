@@ -82,22 +82,22 @@ class Metric(Entry):
         return scores.double().cpu().numpy().reshape(len(images))
 
 
+def entry(name: str) -> Entry:
+    """Find a metric: of `REGISTRY`, our networks, or pyiqa's no-reference ones; else ValueError."""
+    if name in REGISTRY or str(name).startswith(OURS):
+        return REGISTRY.get(name) or Entry(BEYOND, partial(_network, name))
+    known = f"{', '.join(REGISTRY)}; our networks; and pyiqa.list_models('NR')"
+    require(name in pyiqa.list_models("NR"), f"no metric {name!r}; there are {known}")
+    return Entry(BEYOND, partial(_pyiqa, name))
+
+
 @cache
 def metric(name: str) -> Metric:
-    """Open a metric, once a process: one of `REGISTRY`, our networks, or pyiqa's no-reference ones.
-
-    ValueError for an unknown name; OSError, with a command, where weights are missing or damaged.
-    """
-    entry = REGISTRY.get(name)
-    if entry is None and name.startswith(OURS):
-        entry = Entry(BEYOND, partial(_network, name))
-    elif entry is None:
-        known = f"{', '.join(REGISTRY)}; our networks; and pyiqa.list_models('NR')"
-        require(name in pyiqa.list_models("NR"), f"no metric {name!r}; there are {known}")
-        entry = Entry(BEYOND, partial(_pyiqa, name))
-    opened = dict(zip(("score", "sign", "key", "network"), entry.open(), strict=False))
+    """Open an `entry`, once a process. OSError, with a command: weights are missing or damaged."""
+    found = entry(name)
+    opened = dict(zip(("score", "sign", "key", "network"), found.open(), strict=False))
     opened["key"] = fingerprint([name, version("pyiqa"), opened["key"]])
-    return Metric(**vars(entry), **opened, name=name)
+    return Metric(**vars(found), **opened, name=name)
 
 
 def available(names: Iterable[str]) -> tuple[list[Metric], dict[str, str]]:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def _folder(variable: str, default: str) -> Path:
     """Return the folder named by an environment variable, or `default` under the root."""
-    return ROOT / Path(os.environ.get(variable) or default).expanduser()
+    # os.path's leaves ~nobody as it is, where pathlib's raises.
+    return ROOT / os.path.expanduser(os.environ.get(variable) or default)  # noqa: PTH111
 
 
 def data_dir() -> Path:

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import nbformat
 import papermill
-import yaml
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
-from lib.paths import ROOT, figures_dir
+from lib.paths import ROOT, cache_dir, figures_dir
+from lib.settings import read_yaml
 
 # A widget shows nothing on a terminal and nothing on a rendered page: bars as text when headless.
 TEXT_BARS = "import tqdm.auto as a, tqdm.std as s; a.tqdm, a.trange = s.tqdm, s.trange; del a, s"
@@ -55,17 +55,17 @@ class ThisPython(AsyncKernelManager):
 
 def parameters(notebook: Path, profile: str) -> dict[str, object]:
     """Return the parameters that a profile sets in a notebook; a bad profile is a ValueError."""
-    declared = papermill.inspect_notebook(str(notebook))
+    declared = _declared(notebook)
     chosen = {"PROFILE": profile} if "PROFILE" in declared else {}
     if profile == "sample":
         return chosen
-    path = ROOT / "profiles" / f"{profile}.yaml"
-    if not path.is_file():
-        known = ", ".join(["sample", *sorted(p.stem for p in path.parent.glob("*.yaml"))])
-        raise FileNotFoundError(f"No profile {path}; profiles there: {known}")
-    sections = read_yaml(path.read_text(encoding="utf-8")) or {}
+    path = (folder := ROOT / "profiles") / f"{profile}.yaml"
+    known = ["sample", *sorted(p.stem for p in folder.glob("*.yaml"))]
+    if profile not in known:
+        raise FileNotFoundError(f"No profile {path}; profiles there: {', '.join(known)}")
+    sections = read_yaml(path.read_bytes(), str(path)) or {}
     good = isinstance(sections, dict) and all(isinstance(s, dict | None) for s in sections.values())
-    if not good or not all(re.fullmatch(r"common|\d\d", str(key)) for key in sections):
+    if not good or not all(re.fullmatch(r"'(common|\d\d)'", repr(key)) for key in sections):
         raise ValueError(
             f"{path}: each section is common or a quoted notebook number such as '01', and holds "
             "parameters"
@@ -77,19 +77,22 @@ def parameters(notebook: Path, profile: str) -> dict[str, object]:
 
 
 def _check_declared(chosen: dict, declared: dict, where: str, notebook: Path) -> None:
-    if unknown := ", ".join(sorted(chosen.keys() - declared.keys())):
+    if unknown := ", ".join(sorted(map(str, chosen.keys() - declared.keys()))):
         raise ValueError(
             f"{where}: {notebook.name} declares no parameter {unknown}; it declares "
             f"{', '.join(declared)}"
         )
 
 
-def read_yaml(text: str) -> object:
-    """Read YAML, where 1e-4 is a number too (YAML 1.1 takes it for text)."""
-    loader = type("Loader", (yaml.SafeLoader,), {})
-    number = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)|[-+]?\d+\.\d*|[-+]?\.\d+")
-    loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
-    return yaml.load(text, loader)
+def _declared(notebook: Path) -> dict:
+    """Return the parameters that a notebook declares; a ValueError names one that is damaged."""
+    notebook.read_bytes()  # an OSError of the disk is not the file's fault
+    try:
+        nbformat.validate(nbformat.read(notebook, 4))
+        return papermill.inspect_notebook(str(notebook))
+    except Exception as error:  # the libraries raise what they stumble over
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(f"{notebook} is no whole notebook ({why}); mend it") from error
 
 
 def execute(notebook: Path, output: Path, chosen: dict[str, object]) -> None:
@@ -130,12 +133,21 @@ def run(
     jobs: int | str | None = None,
 ) -> None:
     """Execute notebooks with a profile's parameters into a folder, and report the time it took."""
-    for notebook in notebooks:
-        declared = papermill.inspect_notebook(str(notebook))
+    for place in (folder, figures_dir(profile), cache_dir()):
+        there = next(p for p in (place, *place.absolute().parents) if p.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            how = "see --output, FIGURES_DIR and CACHE_DIR"
+            raise PermissionError(f"nothing can be written into {place}; {how}")
+    every = {}
+    for notebook in notebooks:  # all of them, before the first hour of work
+        declared = _declared(notebook)
         _check_declared(overrides, declared, "--set", notebook)
-        chosen = parameters(notebook, profile) | overrides
+        every[notebook] = parameters(notebook, profile) | overrides
         if jobs is not None and "JOBS" in declared:
-            chosen.setdefault("JOBS", jobs)
+            every[notebook].setdefault("JOBS", jobs)
+        if (folder / notebook.name).resolve() == notebook.resolve():
+            raise ValueError(f"{notebook} would be overwritten; choose another --output")
+    for notebook, chosen in every.items():
         print(f"{notebook.name}, {profile} profile", flush=True)
         start, output = time.monotonic(), folder / notebook.name
         execute(notebook, output, chosen)
@@ -151,6 +163,8 @@ def refresh(notebook: Path, executed: Path) -> None:
     """
     if not executed.is_file():
         raise FileNotFoundError(f"No executed copy {executed}; run `make reproduce` first")
+    for path in (notebook, executed):
+        _declared(path)  # whole
     source, ran = (nbformat.read(path, 4) for path in (notebook, executed))
     ran.cells = [c for c in ran.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     if [c.source for c in ran.cells] != [c.source for c in source.cells]:
@@ -190,7 +204,7 @@ def verify(notebooks: Sequence[Path], profile: str, jobs: int | str | None, part
     for name in names:
         print(f"{'ok' if name in same else 'differs':8}{name}")
     for name in different:
-        texts = [(f / name).read_bytes().decode() for f in (committed, made)]
+        texts = [(f / name).read_bytes().decode(errors="replace") for f in (committed, made)]
         lines = zip_longest(*(text.splitlines(keepends=True) for text in texts))
         number, (was, now) = next((n, pair) for n, pair in enumerate(lines, 1) if len({*pair}) > 1)
         print(f"  {name}, line {number}: committed {was!r}, now {now!r}")

@@ -43,8 +43,8 @@ def test_biq2021_reads_scores_and_forgives_the_case_of_a_file_name(biq):
     ("rows", "message"),
     [
         ("Image Name,MOS\nss03 (2).jpg,1.7\n", r"'ss03 \(2\).jpg' once, from 0 to 1"),
-        ("Image Name,MOS\nss03 (2).jpg,\n", "once, from 0 to 1"),
-        ("Image Name,MOS\nss03 (2).jpg,0.1\nss03 (2).jpg,0.2\n", "once, from 0 to 1"),
+        ("Image Name,MOS\nss03 (2).jpg,\n", "line 2: no MOS"),
+        ("Image Name,MOS\na.jpg,0.1\nA.JPG,0.2\n", "line 3: must score 'A.JPG' once, from 0 to 1"),
         ("name,score\na,1\n", "must have the columns"),
     ],
 )
@@ -64,17 +64,22 @@ def test_missing_data_sets_say_how_to_get_them(biq, tmp_path, monkeypatch):
         BIQ2021(biq, "test")
     with pytest.raises(ValueError, match="unknown data set 'oise'"):
         data.load("oise")
+    with pytest.raises(ValueError, match=r"osie: .*'sigmas'; its options: sigma, long_side"):
+        data.load("osie", sigmas=3)
+    with pytest.raises(ValueError, match="simulated-sacid has no option votes"):
+        data.load("simulated-sacid", votes=3)
 
 
-def write_osie(root, viewers):
+def write_osie(root, viewers, trials=1, **options):
     (root / "stimuli").mkdir()
     photograph(root / "stimuli" / "1001.jpg", (60, 80))
     subjects = np.zeros(len(viewers), dtype=[("fix_x", "O"), ("fix_y", "O"), ("fix_duration", "O")])
     for row, (x, y) in zip(subjects, viewers, strict=True):
         row["fix_x"], row["fix_y"], row["fix_duration"] = x, y, 200.0
-    trial = np.zeros(1, dtype=[("img", "O"), ("subjects", "O")])
-    trial[0]["img"], trial[0]["subjects"] = "1001.jpg", subjects
-    savemat(root / "fixations.mat", {"fixations": trial})
+    trial = np.zeros(trials, dtype=[("img", "O"), ("subjects", "O")])
+    for row in trial:
+        row["img"], row["subjects"] = "1001.jpg", subjects
+    savemat(root / "fixations.mat", {"fixations": trial}, **options)
 
 
 def test_osie_collects_all_viewers_and_drops_gaze_outside_the_frame(tmp_path):
@@ -93,10 +98,38 @@ def test_osie_reduced_scales_image_fixations_and_density_together(tmp_path):
     assert np.abs(np.array(peak) - (15, 20)).max() <= 1
 
 
-def test_osie_names_a_damaged_file(tmp_path):
-    (tmp_path / "fixations.mat").write_bytes(b"<html>404</html>" * 20)
-    with pytest.raises(ValueError, match=r"fixations\.mat is not OSIE"):
+DAMAGED = {
+    "cut": lambda raw: raw[: len(raw) // 2],
+    "byte flipped": lambda raw: raw[:-50] + bytes([raw[-50] ^ 255]) + raw[-49:],
+    "empty": lambda raw: b"",
+    "64 bytes": lambda raw: raw[:64],
+    "pointer": lambda raw: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+    "web page": lambda raw: b"<html>404</html>" * 20,
+    "HDF5": lambda raw: b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF" * 99,
+    "other keys": lambda raw: raw.replace(b"fixations", b"fixation2"),
+    "crashes SciPy": lambda raw: raw[:448] + b"\x40" + raw[449:],
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_osie_names_a_damaged_file(tmp_path, kind):
+    plain = kind in ("other keys", "crashes SciPy")
+    viewers = [([10.5, 70.0], [20.0, 30.0]), (5.0, 6.0)]
+    write_osie(tmp_path, viewers, do_compression=not plain)
+    mat = tmp_path / "fixations.mat"
+    mat.write_bytes(DAMAGED[kind](mat.read_bytes()))
+    with pytest.raises(ValueError, match=r"fixations\.mat is not OSIE's \(.+\); download it again"):
         OSIE(tmp_path)
+
+
+def test_osie_joins_trials_of_one_image_and_names_an_image_that_nobody_looked_at(tmp_path):
+    write_osie(tmp_path, [([10.0], [20.0])], trials=2)
+    assert OSIE(tmp_path)[0].fixations.tolist() == [[10, 20], [10, 20]]
+    for number, gaze in enumerate([([], []), ([900.0], [10.0]), (np.nan, 1.0)]):
+        (tmp_path / str(number)).mkdir()
+        write_osie(tmp_path / str(number), [gaze])
+        with pytest.raises(ValueError, match=r"1001\.jpg: fixations: none of the [01] lies inside"):
+            OSIE(tmp_path / str(number))[0]
 
 
 def assert_contract(name):

@@ -156,12 +156,12 @@ def test_koniq_has_an_official_split_and_two_sizes(folder):
     [
         (4.1, "official_split", "score to 100, not to 5"),
         (101, "official_split", "score 'a.jpg' once, from 0 to 100"),
-        (50, "split", "have the columns img_name, mos, official_split"),
+        (50, "split", "have the columns img_name, official_split, mos"),
     ],
 )
 def test_a_table_that_is_not_pyiqas_is_refused(mos, split, message, folder):
     write_koniq(folder / "koniq", [("a.jpg", mos, "test")], f"img_name,mos,{split}")
-    with pytest.raises(ValueError, match=f"meta_info_KonIQ10kDataset.csv must {message}"):
+    with pytest.raises(ValueError, match=f"meta_info_KonIQ10kDataset.csv.* must {message}"):
         data.load("koniq")
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lib import run
+from lib import run, settings
 from lib.__main__ import main
 from lib.paths import ROOT, cache_dir, data_dir, figures_dir
 
@@ -73,10 +73,20 @@ def test_a_misspelled_parameter_is_an_error_that_names_it(notebook, profile):
         run.parameters(notebook, "tiny")
 
 
-@pytest.mark.parametrize("text", ["1: {n: 3}", "[a, b]", "common: 3", "notebook: {n: 1}"])
-def test_a_malformed_profile_is_an_error_that_names_the_file(notebook, profile, text):
-    profile(text)
-    with pytest.raises(ValueError, match=r"tiny\.yaml"):
+MALFORMED = {"1: {n: 3}": "", "[a, b]": "", "common: 3": "", "notebook: {n: 1}": "", "10: {}": ""}
+MALFORMED |= {
+    "'01': {1: 2}": ", section '01': .* no parameter 1",
+    "'01':\n\tn: 1": ", line 2: not Y",
+}
+MALFORMED |= {"'01': {n: 1}\n\"01\": {n: 2}": ", line 2: .*: 01 stands twice"}
+MALFORMED |= {"'01':\n  n: 1\n  n: 2": ", line 3: .*: n stands twice", "# caf\xe9": ": .*utf-8"}
+
+
+@pytest.mark.parametrize(("text", "message"), MALFORMED.items())
+def test_a_malformed_profile_is_an_error_that_names_the_file(notebook, profile, text, message):
+    profile("")
+    (notebook.parents[1] / "profiles" / "tiny.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"tiny\.yaml{message}"):
         run.parameters(notebook, "tiny")
 
 
@@ -86,10 +96,20 @@ def test_a_missing_profile_is_an_error_that_lists_those_there(notebook, profile)
         run.parameters(notebook, "absent")
 
 
-def test_small_numbers_are_numbers():
-    text = "{a: 1e-4, b: 2.5E3, c: -1e5, d: 3, e: tcp://a:1, f: 0.5}"
-    found = run.read_yaml(text)
-    assert list(found.values()) == [1e-4, 2500.0, -1e5, 3, "tcp://a:1", 0.5]
+def test_numbers_are_numbers_and_all_that_only_yaml_1_1_takes_for_some_is_text():
+    text = "[1e-4, 2.5E3, -1e5, 3, 0.5, 010, 1_000, true, null, 12:30, 2024-01-01, tcp://a:1, 'no']"
+    numbers = [1e-4, 2500.0, -1e5, 3, 0.5, 10, 1000, True, None]
+    assert settings.read_yaml(text, "x") == [*numbers, "12:30", "2024-01-01", "tcp://a:1", "no"]
+
+
+BAD = ["[a", "[", "a: b: c", "yes", "{a: Off}", "{a: 1, a: 2}", ".inf", "1e999", "!!set {a}", "\0"]
+BAD += ["!!int a", "!!binary aGk=", "!!timestamp a", "!!bool a", "&a [*a]", "{[a]: 1}", "[" * 5000]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_settings_cannot_hold_is_one_line_that_says_where(text):
+    with pytest.raises(ValueError, match=r"^--set NAMES: not [^\n]+$"):
+        settings.read_yaml(text, "--set NAMES")
 
 
 def test_a_run_injects_parameters_and_imports_this_lib_with_this_python(tmp_path, capfd):
@@ -175,6 +195,56 @@ def test_a_bad_override_is_one_line_and_exit_1(notebook, capsys, setting, words)
 def test_a_notebook_that_is_not_there_is_one_line_and_exit_1(capsys):
     assert main(["run", "notebooks/99_none.ipynb"]) == 1
     assert "No notebook notebooks/99_none.ipynb" in capsys.readouterr().err
+
+
+CONFLICT = '<<<<<<< HEAD\n{"cells": []}\n======='
+NOTEBOOKS = {"cut": '{"cells": [', "conflict": CONFLICT, "list": "[]", "empty": "", "none": "{}"}
+
+
+@pytest.mark.parametrize("text", NOTEBOOKS.values(), ids=NOTEBOOKS)
+@pytest.mark.parametrize("command", ["run", "refresh"])
+def test_a_damaged_notebook_is_named_before_any_work(tmp_path, capsys, monkeypatch, command, text):
+    path = tmp_path / "build" / "sample" / "91_damaged.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    monkeypatch.setattr("lib.__main__.ROOT", tmp_path)
+    assert main([command, str(path)]) == 1
+    assert re.search(r"^error: .*91_damaged\.ipynb is no whole", capsys.readouterr().err, re.M)
+
+
+DOOR = {  # what a shell may do to a command: its words, its exit status, what it says
+    "a closed pipe": ("data --profile sample", 141, ""),
+    "a full disk": ("data --profile sample > /dev/full", 1, "error: .*No space left"),
+    "no output": ("data --profile sample >&-", 0, ""),
+    "no jobs": ("run --jobs 0", 1, "error: --jobs 0: a number but 0"),
+    "a list cut short": ("run --set NAMES=[a", 1, "error: --set NAMES: not YAML"),
+    "a folder that can't be": ("run --output /dev/null/x", 1, "error: nothing can be written into"),
+    "the sources' own folder": ("run --output notebooks", 1, "error: .* would be overwritten"),
+    "a profile by its path": ("run --profile ../profiles/open", 1, "error: No profile"),
+}
+
+
+@pytest.mark.parametrize(("words", "status", "says"), DOOR.values(), ids=DOOR)
+def test_the_front_door_says_one_line_and_the_status(words, status, says):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        ["sh", "-c", f"exec '{sys.executable}' -m lib {words}"],
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert done.returncode == status and re.fullmatch(rf"\n?({says}[^\n]*\n)?", done.stderr)
+
+
+def test_a_terminal_without_arrows_gets_substitutes(tmp_path):
+    notebook = write_notebook(tmp_path / "01_tiny.ipynb", "print(seed, '↑')")
+    command = [sys.executable, "-m", "lib", "run", "--output", tmp_path / "build", notebook]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "HOME": "/dev/null"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    assert done.returncode == 0 and b"0 ?\n" in done.stdout
 
 
 def test_the_front_door_starts_without_the_heavy_packages():

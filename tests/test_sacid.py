@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pandas as pd
@@ -203,9 +204,9 @@ def test_a_missing_file_is_named_with_the_mend(sacid_tree, path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("subjective_score", "score2", "columns must be"),
+        ("subjective_score", "score2", "must have the columns sequence"),
         ("ant-y_2,h264v@targetbbp100=8_preset=none,0.0\n", "", "ant-y_2 .* twelve test cases once"),
-        ("preset=p310,0.75", "preset=p310,good", "ant-y_2 has a score that is no finite number"),
+        ("preset=p310,0.75", "preset=p310,good", "line .* subjective_score 'good' is no number"),
         ("preset=p132,0.25", "preset=p220,0.25", "twelve test cases once"),
     ],
 )
@@ -213,8 +214,40 @@ def test_a_wrong_table_is_refused(sacid_tree, old, new, message):
     moses = sacid_tree / "moses.csv"
     assert old in moses.read_text()
     moses.write_text(moses.read_text().replace(old, new))
-    with pytest.raises(ValueError, match=rf"moses\.csv: .*{message}"):
+    with pytest.raises(ValueError, match=rf"moses\.csv.*{message}"):
         SACID(sacid_tree)
+
+
+def test_pictures_named_like_numbers_or_nothing_keep_their_names(tmp_path):
+    pictures = Pictures()
+    pictures.names = ["NA.png", "001.png"]
+    assert build(pictures, tmp_path, middle).sequence.unique().tolist() == ["NA", "001"]
+    rows = [(name, case, 0) for name in ("NA", "001") for case in TEST_CASES]
+    table = pd.DataFrame(rows, columns=["sequence", "test_case", "subjective_score"])
+    table.to_csv(tmp_path / "moses.csv", index=False)
+    assert SACID(tmp_path).sequences == ["001", "NA"]
+    pictures.names = ["a/NA.png", "b/NA.jpg"]
+    with pytest.raises(ValueError, match=r"a/NA.png and b/NA.jpg would be one sequence"):
+        build(pictures, tmp_path, middle)
+
+
+RAMP = np.asarray(Image.linear_gradient("L").resize((60, 40)))
+WHITE, NOTHING = np.full_like(RAMP, 255), np.zeros_like(RAMP)
+MAPS = {"gray": RAMP, "RGB": np.dstack(3 * [RAMP]), "16 bits": RAMP * np.uint16(257)}
+MAPS |= {"opaque": np.dstack([*3 * [RAMP], WHITE]), "alpha": np.dstack([*3 * [WHITE], RAMP])}
+MAPS |= {"red": np.dstack([WHITE, NOTHING, NOTHING, RAMP])}
+MAPS |= {name: plt.get_cmap(name)(RAMP, bytes=True) for name in ("jet", "viridis")}
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_a_saliency_map_is_gray_levels_however_stored_and_a_heat_map_is_refused(sacid_tree, kind):
+    Image.fromarray(MAPS[kind]).save(sacid_tree / "saliency" / "ant-y_2.png")
+    if kind in ("alpha", "red", "jet", "viridis"):
+        with pytest.raises(ValueError, match=r"ant-y_2\.png has colours or alpha; save the sal"):
+            SACID(sacid_tree).saliency_map("ant-y_2")
+    else:
+        found = SACID(sacid_tree).saliency_map("ant-y_2")
+        np.testing.assert_array_equal(found, RAMP / np.float32(255))
 
 
 def test_the_published_scores_are_720_with_the_known_means():

@@ -6,6 +6,7 @@ file ``sample_saliency.py``; `root` is the folder of that name under DATA_DIR.
 """
 
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 from lib.paths import data_dir
@@ -30,4 +31,9 @@ def load(name: str, **options: object) -> Dataset:
         raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(names())}")
     # Imported on demand: reading one picture need not import every metric there is.
     module = import_module(f"lib.data.{name.replace('-', '_')}")
+    try:
+        signature(module.open).bind(data_dir(), **options)
+    except TypeError as error:
+        has = ", ".join([*signature(module.open).parameters][1:]) or "none"
+        raise ValueError(f"data set {name}: {error}; its options: {has}") from error
     return module.open(data_dir() / name, **options)

@@ -14,6 +14,7 @@ from lib.data.download import Source, on_disk
 from lib.images import read_image
 from lib.records import Dataset, Record
 from lib.store import fingerprint
+from lib.tables import read_csv
 
 CSV = {"train": "Train (Images and MOS).csv", "test": "Test (Images and MOS).csv"}
 COMMIT = "62c7b40c036b68ee280626409699aa5c1a37fe57"
@@ -62,16 +63,16 @@ class BIQ2021(Scored):
 def read_scores(
     path: Path, name: str = "Image Name", mos: str = "MOS", highest: float = 1.0, *more: str
 ) -> pd.DataFrame:
-    """Read a table of pictures: columns of those names, and `more`; MOS from 0 to `highest`."""
-    table, needed = pd.read_csv(path), [name, mos, *more]
-    if not set(needed) <= set(table.columns):
-        raise ValueError(f"{path} must have the columns {', '.join(needed)}; download it again")
-    table = table.set_index(name).astype({mos: float})
-    bad = table.index.duplicated() | ~table[mos].between(0, highest)  # NaN is not between either
-    if bad.any():
-        first = table.index[bad][0]
-        raise ValueError(f"{path} must score {first!r} once, from 0 to {highest:g}; mend it")
-    return table
+    """Read a table of pictures: columns of those names, and `more`; MOS from 0 to `highest`.
+
+    A picture counts once, whatever the case of its name and the folder before it.
+    """
+    table = read_csv(path, [name, *more], [mos])
+    twice = table[name].map(lambda each: Path(each).name.lower()).duplicated()
+    if (bad := twice | ~table[mos].between(0, highest)).any():
+        first = f"{path}, line {bad.idxmax()}: must score {table[name][bad.idxmax()]!r}"
+        raise ValueError(f"{first} once, from 0 to {highest:g}; mend it")
+    return table.set_index(name)
 
 
 open = BIQ2021  # what `data.load` calls

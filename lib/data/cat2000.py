@@ -13,10 +13,9 @@ is in ``allFixData.mat`` alone (counted from 1), which takes MATLAB to read.
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from lib.data.download import Source, on_disk
-from lib.data.osie import gaze_record
+from lib.data.osie import gaze_record, read_mat
 from lib.images import read_image
 from lib.records import Dataset, Record
 from lib.store import fingerprint
@@ -46,7 +45,7 @@ class CAT2000(Dataset):
         self._stimuli, self._locations = (Path(root) / start for start in SOURCE.files)
         self.sigma, self.long_side = float(sigma), long_side
         paths = on_disk(self._stimuli, "paper").glob("*/[0-9]*.jpg")
-        paths = [path for path in paths if path.parent.name != "Output"]
+        paths = [p for p in paths if p.parent.name != "Output" and p.parent.name[0] != "."]
         self.names = sorted(path.relative_to(self._stimuli).as_posix() for path in paths)
         files = (path for n in self.names for path in (self._stimuli / n, self._mat(n)))
         sizes = [on_disk(path, "paper").stat().st_size for path in files]
@@ -57,14 +56,14 @@ class CAT2000(Dataset):
 
     def __getitem__(self, index: int) -> Record:
         name = self.names[index]
-        image, mat = read_image(self._stimuli / name), self._mat(name)
-        try:
-            fixated = loadmat(mat, variable_names="fixLocs")["fixLocs"]
+        image = read_image(self._stimuli / name)
+
+        def places(fixated: np.ndarray) -> np.ndarray:
             if fixated.shape != image.shape[:2]:
                 raise ValueError(f"fixLocs is {fixated.shape}, its picture {image.shape[:2]}")
-        except (LookupError, ValueError, TypeError, NotImplementedError, OSError) as error:
-            raise ValueError(f"{mat} is not CAT2000's ({error}); download it again") from error
-        fixations = np.argwhere(fixated)[:, ::-1].astype(np.float64)  # row, column to x, y
+            return np.argwhere(fixated)[:, ::-1].astype(np.float64)  # row, column to x, y
+
+        fixations = read_mat(self._mat(name), "CAT2000", "fixLocs", places)
         return gaze_record(name, image, fixations, self.sigma, self.long_side)
 
 

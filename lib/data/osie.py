@@ -5,6 +5,10 @@ Journal of Vision, 2014 (MIT licence). 800x600 pixels, about 24 pixels a degree 
 the usual width of the Gaussian that turns fixations into a density.
 """
 
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +33,10 @@ SOURCE = Source(
     manifest="osie.sha256",
     terms="MIT",
 )
+
+
+# What is compressed has a checksum. Other files, damaged, may crash SciPy: another process tries.
+COMPRESSED, LOAD = b"\x0f\0\0\0", "import sys, scipy.io; scipy.io.loadmat(sys.argv[1])"
 
 
 class OSIE(Dataset):
@@ -66,21 +74,39 @@ def gaze_record(
     x, y = (fixations * scale).T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # some gaze leaves the screen
     fixations = np.column_stack([x, y])[inside]
-    density = fixation_density(fixations, (height, width), sigma * scale)
+    try:
+        density = fixation_density(fixations, (height, width), sigma * scale)
+    except ValueError as error:  # such as: nobody looked at it
+        raise ValueError(f"{name}: {error}") from error
     return Record(name, image, fixations, density)
 
 
 def _read_fixations(mat: Path) -> dict[str, np.ndarray]:
     """Read the gaze on each image, Nx2: screen coordinates as they are, 1.2 to 799.2 and 599.2."""
-    try:
-        trials = loadmat(mat, squeeze_me=True, struct_as_record=False)["fixations"]
+
+    def by_image(trials: np.ndarray) -> dict[str, np.ndarray]:
         found = {}
         for trial in np.atleast_1d(trials):
-            gaze = [np.column_stack([s.fix_x, s.fix_y]) for s in np.atleast_1d(trial.subjects)]
+            gaze = [found.get(str(trial.img), np.empty((0, 2)))]  # of an earlier trial: joined
+            gaze += [np.column_stack([s.fix_x, s.fix_y]) for s in np.atleast_1d(trial.subjects)]
             found[str(trial.img)] = np.concatenate(gaze).astype(np.float64)
         return found
-    except (KeyError, AttributeError, TypeError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{mat} is not OSIE's ({error}); download it again") from error
+
+    return read_mat(mat, "OSIE", "fixations", by_image, squeeze_me=True, struct_as_record=False)
+
+
+def read_mat(mat: Path, whose: str, key: str, parse: Callable, **options: bool) -> object:
+    """Return what `parse` makes of a variable of a MATLAB file; a ValueError names a wrong file."""
+    content = mat.read_bytes()  # an OSError of the disk is not the file's fault
+    try:
+        if content[128:132] != COMPRESSED:
+            done = subprocess.run([sys.executable, "-c", LOAD, mat], stderr=subprocess.DEVNULL)
+            if done.returncode not in (0, 1):  # 1: it raises, here too
+                raise ValueError("it crashes SciPy")
+        return parse(loadmat(BytesIO(content), variable_names=key, **options)[key])
+    except Exception as error:  # of damaged files, SciPy raises what it stumbles over
+        reason = f"no {key}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise ValueError(f"{mat} is not {whose}'s ({reason}); download it again") from error
 
 
 open = OSIE  # what `data.load` calls

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from lib.codec import TEST_CASES
 from lib.data.download import Source, on_disk
@@ -24,6 +25,7 @@ from lib.images import image_size, read_image
 from lib.maps import resize_map
 from lib.records import Dataset, Record
 from lib.store import fingerprint
+from lib.tables import read_csv
 
 PUBLISHED_SCORES = Path(__file__).with_name("sacid_scores.csv")  # moses.csv, as published
 # No commit or hash of SACID could be had when this was written: the newest state of its main branch
@@ -76,8 +78,19 @@ class SACID(Dataset):
 
     def saliency_map(self, sequence: str) -> np.ndarray:
         """Read the saliency map of a sequence: HxW float32 in [0, 1], of the reference's size."""
-        saliency = read_image(self.root / "saliency" / f"{sequence}.png")[..., 0] / np.float32(255)
-        return resize_map(saliency, image_size(self.root / "reference" / f"{sequence}.png"))
+        shape = image_size(self.root / "reference" / f"{sequence}.png")
+        return read_map(self.root / "saliency" / f"{sequence}.png", shape)
+
+
+def read_map(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a saliency map from gray levels: float32 in [0, 1], HxW of `shape`."""
+    image = read_image(path)
+    with Image.open(path) as picture:
+        alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+    # Two levels: conversions between colour spaces round. Over white, alpha would pass for a map.
+    if np.ptp(image, axis=2).max() > 2 or (alpha and alpha.getextrema()[0] < 255):
+        raise ValueError(f"{path} has colours or alpha; save the saliency map as gray levels")
+    return resize_map(image[..., 0] / np.float32(255), shape)
 
 
 def read_scores(path: Path = PUBLISHED_SCORES) -> pd.DataFrame:
@@ -85,14 +98,13 @@ def read_scores(path: Path = PUBLISHED_SCORES) -> pd.DataFrame:
 
     Columns: sequence, test_case, subjective_score, preset, bpp (the target).
     """
-    scores = pd.read_csv(path, dtype={"sequence": str})
-    if list(scores) != ["sequence", "test_case", "subjective_score"]:
-        raise ValueError(f"{path}: the columns must be sequence, test_case, subjective_score")
-    for sequence, block in scores.groupby("sequence"):
-        if sorted(block.test_case.astype(str)) != sorted(TEST_CASES):
-            raise ValueError(f"{path}: {sequence} must have each of the twelve test cases once")
-        if not np.isfinite(pd.to_numeric(block.subjective_score, errors="coerce")).all():
-            raise ValueError(f"{path}: {sequence} has a score that is no finite number")
+    scores = read_csv(path, ["sequence", "test_case"], ["subjective_score"])
+    bad = ~scores.test_case.isin(TEST_CASES) | scores.duplicated(["sequence", "test_case"])
+    bad |= scores.groupby("sequence").test_case.transform("size") != len(TEST_CASES)
+    if bad.any():
+        first = f"{path}, line {bad.idxmax()}: {scores.sequence[bad.idxmax()]}"
+        raise ValueError(f"{first} must have each of the twelve test cases once; mend it")
+    scores = scores.reset_index(drop=True)
     parts = scores.test_case.str.extract(r"=(?P<bpp>\d+)_preset=(?P<preset>\w+)")
     return scores.assign(preset=parts.preset, bpp=parts.bpp.astype(int) / 100)
 

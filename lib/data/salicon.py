@@ -12,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from lib.data.download import Source, on_disk
-from lib.data.osie import gaze_record
+from lib.data.osie import gaze_record, read_mat
 from lib.images import read_image
 from lib.records import Dataset, Record
 from lib.store import fingerprint
@@ -69,13 +68,13 @@ class SALICON(Dataset):
 
 def _read_fixations(mat: Path) -> np.ndarray:
     """Read everybody's fixations, Nx2; the file counts pixels from 1, as MATLAB does."""
-    try:
-        people = loadmat(mat, variable_names="gaze")["gaze"].ravel()
+
+    def places(people: np.ndarray) -> np.ndarray:
         # In floats before 1 is taken away: the file's numbers may be unsigned.
-        every = [np.asarray(p["fixations"], np.float64).reshape(-1, 2) for p in people]
+        every = [np.asarray(p["fixations"], np.float64).reshape(-1, 2) for p in people.ravel()]
         return np.concatenate(every) - 1
-    except (LookupError, TypeError, ValueError, NotImplementedError, OSError) as error:
-        raise ValueError(f"{mat} is not SALICON's ({error}); download it again") from error
+
+    return read_mat(mat, "SALICON", "gaze", places)
 
 
 open = SALICON  # what `data.load` calls

@@ -22,8 +22,7 @@ from PIL import Image
 
 from lib import codec, data, models, subjective, x264
 from lib.codec import BITRATES, PRESETS, TEST_CASES
-from lib.data.sacid import SACID
-from lib.images import read_image
+from lib.data.sacid import SACID, read_map
 from lib.maps import check_map
 from lib.models.saliency import SaliencyPredictor, load_readout
 from lib.paths import cache_dir
@@ -54,6 +53,9 @@ def open(
     `references` and its `options` are for `lib.data.load`, `jobs` are the builder's processes, the
     rest sets up the study (`lib.subjective`): votes_per_pair and questions are the `design`.
     """
+    if unknown := design.keys() - {"votes_per_pair", "questions"}:
+        raise ValueError(f"simulated-sacid has no option {', '.join(unknown)}")
+    subjective.design_study([""], assessors=assessors, **design)  # refuses before the coding
     dataset = Subset(data.load(references, **(options or {})), images, seed)
     if dataset[0].density is None:
         raise ValueError(f"{references} has no fixation densities for simulated assessors")
@@ -82,6 +84,9 @@ def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1
     share of bits in salient macroblocks) and clipped_share (after QPs are clipped), reachable,
     reason, bytes (of the coded picture), seen (`seen_psnr`, where there is a density).
     """
+    stems = pd.Series([Path(name).stem for name in images.names], images.names)
+    if len(same := stems.index[stems.duplicated(keep=False)]):
+        raise ValueError(f"{' and '.join(same[:2])} would be one sequence; rename one of them")
     if not (root / "manifest.csv").is_file():
         tasks = [(images, index, root, saliency) for index in range(len(images))]
         parts = run_all(_build_sequence, tasks, jobs, "coding", "photograph")
@@ -98,7 +103,7 @@ def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor
         predict = saliency or SaliencyPredictor(load_readout())
         found = check_map(predict(record.image), f"the map of {sequence}")
         _save(np.rint(found / (found.max() or 1) * 255).astype(np.uint8), map_path)
-    salience = codec.macroblock_map(read_image(map_path)[..., 0])
+    salience = codec.macroblock_map(np.rint(255 * read_map(map_path, record.image.shape[:2])))
     aq, rows = codec.aq_offsets(x264.planes(x264.to_frame(record.image))), []
     solved = {n: codec.solve_offsets(salience, aq, p) for n, p in PRESETS.items()}
     for case, (bpp, preset) in zip(TEST_CASES, product(BITRATES, solved), strict=True):
@@ -145,7 +150,8 @@ def study(root: Path, kind: str, inattentive: float, seed: int, **design: int) -
 
 def read(root: Path, table: str) -> pd.DataFrame:
     """Read a table of a tree: "manifest", "votes" or "utilities"."""
-    return pd.read_csv(Path(root) / f"{table}.csv", dtype={"sequence": str})
+    names = {"dtype": {"sequence": str}, "keep_default_na": False, "na_values": [""]}  # such as NA
+    return pd.read_csv(Path(root) / f"{table}.csv", **names)
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
