@@ -7,8 +7,10 @@ maps of repeat r come from a predictor that was trained without the images that 
 on.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from lib.models.backbones import best_device
 from lib.models.baseline import KINDS, Baseline, SalLoss, load_baseline, save
 from lib.paths import cache_dir
 from lib.records import Dataset, Record, folds_of
+from lib.report import require
 from lib.sources import Source, cam_source, network_input, published_source
 from lib.store import Store, fingerprint, weights_fingerprint
 
@@ -109,7 +112,7 @@ class Experiment:
     backbone: str  # a name of `lib.models.backbones.BACKBONES`
     seed: int  # of splits and weights; repeat r trains with `seed + r`
 
-    @property
+    @cached_property
     def images(self) -> np.ndarray:
         """The quality set as NxSxSx3 uint8, memory-mapped."""
         return training.resized_images(self.quality, self.recipe.image_size)
@@ -129,7 +132,8 @@ def fit(
 ) -> Path:
     """Train one variant of one repeat on the chosen photographs; return the path of its weights.
 
-    The folder is named by everything that decides them: a rerun finds it, or goes on in it.
+    The folder is named by everything that decides them: a rerun finds it, or goes on in it. What
+    stands there damaged is trained again.
     """
     kind, share = VARIANTS[variant]
     seed, weight = experiment.seed + repeat, share * experiment.recipe.saliency_weight
@@ -140,14 +144,30 @@ def fit(
     key = fingerprint([*decided, experiment.quality.fingerprint, chosen.tobytes()])
     folder = cache_dir() / "dual-task" / f"{variant}-{key}"
     path = folder / "weights.safetensors"
-    if not path.is_file():
-        images, scores = experiment.images[chosen], experiment.scores[chosen]
-        model, _ = training.train(start, images, scores, recipe, folder, maps=maps, watch=watch)
-        save(model, path, name=variant)
-        (folder / "last.pt").unlink(missing_ok=True)
-    elif watch is not None:
-        watch(pd.read_csv(folder / "log.csv").to_dict("records"))
+    if path.exists():
+        try:
+            load_baseline(path)
+            log = _read_log(folder / "log.csv", recipe.epochs) if watch else []
+        except ValueError:
+            print(f"{folder} is not as we left it: trained again", flush=True)
+        else:
+            if watch is not None:
+                watch(log)
+            return path
+    images, scores = experiment.images[chosen], experiment.scores[chosen]
+    model, _ = training.train(start, images, scores, recipe, folder, maps=maps, watch=watch)
+    save(model, path, name=variant)
+    (folder / "last.pt").unlink(missing_ok=True)
     return path
+
+
+def _read_log(path: Path, epochs: int) -> training.Log:
+    """Read what `training.train` logged; ValueError where that is not there, cut or damaged."""
+    text = path.read_bytes() if path.is_file() else b""
+    log = pd.read_csv(io.BytesIO(text))
+    whole = text.endswith(b"\n") and list(log.get("epoch", [])) == list(range(1, epochs + 1))
+    require(whole and np.isfinite(log.to_numpy(float)).all(), f"{path} is damaged")
+    return log.to_dict("records")
 
 
 def judged(experiment: Experiment, path: Path, chosen: np.ndarray) -> np.ndarray:

@@ -30,6 +30,9 @@ def figures_dir(profile: str) -> Path:
     return _folder("FIGURES_DIR", "figures") / profile
 
 
+MEND = "restore it with `git checkout -- weights`; in the cache, delete it: it is made again"
+
+
 def weights_dir() -> Path:
     """Return the folder of the trained models that ship: ``WEIGHTS_DIR``, or ``weights/``."""
     return _folder("WEIGHTS_DIR", "weights")

@@ -113,7 +113,7 @@ def extract(source: Source, dataset: Dataset, batch_size: int = 8, progress: boo
     A run that is killed goes on with the first image that has no map yet.
     """
     store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
-    todo = [i for i, name in enumerate(dataset.names) if store.get(name, "r") is None]
+    todo = [i for i, name in enumerate(dataset.names) if store.get(name) is None]
     read = ((index, dataset[index]) for index in todo)
     silent = not (todo and progress)
     with tqdm(total=len(todo), desc=source.method, unit="image", disable=silent) as bar:
