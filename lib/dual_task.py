@@ -7,14 +7,12 @@ maps of repeat r come from a predictor that was trained without the images that 
 on.
 """
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
@@ -26,7 +24,6 @@ from lib.models.backbones import best_device
 from lib.models.baseline import KINDS, Baseline, SalLoss, load_baseline, save
 from lib.paths import cache_dir
 from lib.records import Dataset, Record, folds_of
-from lib.report import require
 from lib.sources import Source, cam_source, network_input, published_source
 from lib.store import Store, fingerprint, weights_fingerprint
 
@@ -146,28 +143,19 @@ def fit(
     path = folder / "weights.safetensors"
     if path.exists():
         try:
-            load_baseline(path)
-            log = _read_log(folder / "log.csv", recipe.epochs) if watch else []
-        except ValueError:
-            print(f"{folder} is not as we left it: trained again", flush=True)
+            log = load_baseline(path).about.get("log")
+        except ValueError as error:
+            print(f"{error}; trained again", flush=True)
         else:
-            if watch is not None:
+            if log and watch is not None:
                 watch(log)
-            return path
+            if log or watch is None:
+                return path
     images, scores = experiment.images[chosen], experiment.scores[chosen]
-    model, _ = training.train(start, images, scores, recipe, folder, maps=maps, watch=watch)
-    save(model, path, name=variant)
+    model, log = training.train(start, images, scores, recipe, folder, maps=maps, watch=watch)
+    save(model, path, name=variant, log=log)
     (folder / "last.pt").unlink(missing_ok=True)
     return path
-
-
-def _read_log(path: Path, epochs: int) -> training.Log:
-    """Read what `training.train` logged; ValueError where that is not there, cut or damaged."""
-    text = path.read_bytes() if path.is_file() else b""
-    log = pd.read_csv(io.BytesIO(text))
-    whole = text.endswith(b"\n") and list(log.get("epoch", [])) == list(range(1, epochs + 1))
-    require(whole and np.isfinite(log.to_numpy(float)).all(), f"{path} is damaged")
-    return log.to_dict("records")
 
 
 def judged(experiment: Experiment, path: Path, chosen: np.ndarray) -> np.ndarray:

@@ -37,9 +37,8 @@ def resized_images(dataset: Dataset, size: int) -> np.ndarray:
     path = cache_dir() / "resized" / f"{dataset.fingerprint}-{size}.npy"
 
     def blocks() -> Iterator[bytes]:
-        shape, header = (len(dataset), size, size, 3), io.BytesIO()
-        about = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(header, about)
+        about = {"descr": "|u1", "fortran_order": False, "shape": (len(dataset), size, size, 3)}
+        np.lib.format.write_array_header_1_0(header := io.BytesIO(), about)
         yield header.getvalue()
         for i in tqdm(range(len(dataset)), desc=f"resizing {dataset.name}", unit="image"):
             yield resize_image(dataset[i].image, size, size).tobytes()

@@ -146,7 +146,7 @@ class SalLoss(Baseline):
 KINDS = {network.kind: network for network in (Baseline, SalLoss)}
 
 
-def save(model: Baseline, path: Path, **about: str) -> None:
+def save(model: Baseline, path: Path, **about: object) -> None:
     """Write a model as safetensors: convolutions and matrices in half precision.
 
     Vectors (biases, batch-normalisation statistics) stay in single precision: they are few, and a
@@ -161,7 +161,7 @@ def save(model: Baseline, path: Path, **about: str) -> None:
 
 
 def load_baseline(path: Path) -> Baseline:
-    """Read a model of any of `KINDS` that `save` wrote; computing is in single precision."""
+    """Read a model of any of `KINDS` that `save` wrote, and `about` it; in single precision."""
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
@@ -169,6 +169,7 @@ def load_baseline(path: Path) -> Baseline:
         kind = KINDS[about.get("kind", Baseline.kind)]
         model = kind(about["backbone"], weights="random", hidden=about["hidden"])
         model.load_state_dict(state)
+        model.about = about
     except Exception as error:
         raise ValueError(f"{path} is not a Baseline of this project ({error}); {MEND}") from error
     return model.eval()
