@@ -139,7 +139,7 @@ class Chaos:
         return f"{path.relative_to(self.folder)} {kind}"
 
     def fill(self) -> str:
-        """Run on a disk that fills up; RuntimeError unless it ends in a sentence, without litter."""
+        """Run on a disk that fills up; RuntimeError unless it ends in a sentence, no litter."""
         allowed = int(self.rng.integers(len(self.expected)))  # every run writes more
         extra = {"CHAOS_FULL": str(allowed), "IPYTHONDIR": str(self.folder / "ipython")}
         status, text = self.start(**extra).wait(), self.said()

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MEND = "restore it with `git checkout -- weights`; in the cache, delete it: it is made again"
 
 
 def _folder(variable: str, default: str) -> Path:
@@ -28,9 +29,6 @@ def cache_dir() -> Path:
 def figures_dir(profile: str) -> Path:
     """Return one profile's folder of tables and figures in ``FIGURES_DIR``, or in ``figures/``."""
     return _folder("FIGURES_DIR", "figures") / profile
-
-
-MEND = "restore it with `git checkout -- weights`; in the cache, delete it: it is made again"
 
 
 def weights_dir() -> Path:

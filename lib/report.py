@@ -3,7 +3,6 @@
 Every file goes to ``figures/<profile>/``; `provenance.json` beside them says what made each.
 """
 
-import io
 import json
 import platform
 import subprocess
@@ -36,10 +35,10 @@ def paper_table(name: str, **ours: str) -> pd.DataFrame:
     TranSalNet's row is there for both variants: the paper doesn't say which it took.
     """
     path = ROOT / "lib" / "paper" / f"{name}.csv"
-    text = path.read_bytes().decode(errors="replace").replace("\r\n", "\n")
+    text = path.read_text(encoding="utf-8", errors="replace")
     good = fingerprint([text]).startswith(PRINTED[name])
     require(good, f"{path} is not the paper's table; restore it: git checkout -- lib/paper")
-    table = pd.read_csv(io.StringIO(text))
+    table = pd.read_csv(path)
     names = {"MSINet": "MSI-Net", "TranSalNet": ["TranSalNet-Res", "TranSalNet-Dense"], **ours}
     table["method"] = [names.get(method, method) for method in table.method]
     return table.explode("method", ignore_index=True)

@@ -1,10 +1,9 @@
 """Results on disk and work in parallel: what every long computation shares.
 
 Memoised results are one file an item (image, epoch, encode), written atomically: a killed run
-loses at most the item in hand; a seal behind the content tells what was damaged since. The key of a
-`Store` holds everything that decides the numbers: the version of the code (an integer, raised by
-hand when numbers move; `tests/golden.py` notices), the parameters, and the fingerprints of data and
-weights.
+loses at most the item in hand; a seal tells what was damaged since. The key of a `Store` holds all
+that decides the numbers: the version of the code (an integer, raised by hand when numbers move;
+`tests/golden.py` notices), the parameters, and the fingerprints of data and weights.
 """
 
 import hashlib

@@ -62,23 +62,19 @@ def open(
     made_by += [models.weights_path("saliency-lite0").read_bytes()]
     key = fingerprint([*made_by, dataset.fingerprint, dataset.names])
     pictures = cache_dir() / "sacid" / f"{references}-{key}"
-    _ready(pictures, lambda: _build(dataset, pictures, None, jobs))
+    _ready(pictures, lambda: build(dataset, pictures, jobs=jobs))
     crowd = {"assessors": assessors, "inattentive": inattentive, "seed": seed, **design}
     root = pictures.with_name(f"{pictures.name}-{fingerprint(sorted(crowd.items()))}")
 
     def judge() -> None:
-        for path in _files(pictures):  # studies share their pictures
-            target = root / path.relative_to(pictures)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):
-                os.link(path, target)
+        shutil.copytree(pictures, root, False, shutil.ignore_patterns(".*"), _link, False, True)
         study(root, f"simulated assessors on {references}", **crowd)
 
     _ready(root, judge)
     return SACID(root)
 
 
-def _ready(root: Path, make: Callable[[], None]) -> None:
+def _ready(root: Path, make: Callable[[], object]) -> None:
     """Make a tree, or go on with it, unless all its files are as they were when it was ready."""
     with suppress(OSError):
         if read_sealed(root / ".ready") == _digest(root):
@@ -90,14 +86,10 @@ def _ready(root: Path, make: Callable[[], None]) -> None:
     write_sealed(root / ".ready", [_digest(root)])
 
 
-def _files(root: Path) -> list[Path]:
-    kinds = (".png", ".jpg", ".json", ".csv")
-    return sorted(p for p in root.rglob("[!.]*") if p.suffix in kinds)
-
-
 def _digest(root: Path) -> bytes:
-    parts = ((path.relative_to(root), path.read_bytes()) for path in _files(root))
-    return fingerprint(value for pair in parts for value in pair).encode()
+    kinds = (".png", ".jpg", ".json", ".csv")
+    files = sorted(path for path in root.rglob("[!.]*") if path.suffix in kinds)
+    return fingerprint(x for p in files for x in (p.relative_to(root), p.read_bytes())).encode()
 
 
 def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1) -> pd.DataFrame:
@@ -113,14 +105,10 @@ def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1
     reason, bytes (of the coded picture), seen (`seen_psnr`, where there is a density).
     """
     if not (root / "manifest.csv").is_file():
-        _build(images, root, saliency, jobs)
+        tasks = [(images, index, root, saliency) for index in range(len(images))]
+        parts = run_all(_build_sequence, tasks, jobs, "coding", "photograph")
+        _write(pd.DataFrame([row for part in parts for row in part]), root / "manifest.csv")
     return read(root, "manifest")
-
-
-def _build(images: Dataset, root: Path, saliency: Predictor, jobs: int) -> None:
-    tasks = [(images, index, root, saliency) for index in range(len(images))]
-    parts = run_all(_build_sequence, tasks, jobs, "coding", "photograph")
-    _write(pd.DataFrame([row for part in parts for row in part]), root / "manifest.csv")
 
 
 def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor) -> list[dict]:
@@ -197,3 +185,8 @@ def _coded(path: Path) -> tuple[dict, np.ndarray] | None:
             return json.loads(picture.info["comment"]), np.asarray(picture)
     except (OSError, SyntaxError, KeyError, ValueError):
         return None
+
+
+def _link(source: str, target: str) -> None:  # studies share their pictures
+    with suppress(FileExistsError):
+        os.link(source, target)
