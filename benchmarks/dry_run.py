@@ -132,7 +132,7 @@ class Through(torch.nn.Module):
 def thin_out() -> None:
     """Make metrics cheap; let PaQ2PiQ run where torchvision's binary does not load.
 
-    What costs most stands aside: attention in transformers, AHIQ's fusion by deformable convolution.
+    What costs most stands aside: attention in transformers, AHIQ's deformable convolutions.
     """
     from pyiqa.archs import ahiq_arch, clipiqa_arch, maniqa_arch, paq2piq_arch
     from pyiqa.default_model_configs import DEFAULT_CONFIGS

@@ -8,10 +8,10 @@ maps of repeat r come from a predictor trained without the images that repeat r 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm.auto import tqdm
 
 from lib import training
@@ -106,7 +106,7 @@ class Experiment:
     backbone: str  # a name of `lib.models.backbones.BACKBONES`
     seed: int  # of splits and weights; repeat r trains with `seed + r`
 
-    @property
+    @cached_property
     def images(self) -> np.ndarray:
         """The quality set as NxSxSx3 uint8, memory-mapped."""
         return training.resized_images(self.quality, self.recipe.image_size)
@@ -126,7 +126,8 @@ def fit(
 ) -> Path:
     """Train one variant of one repeat on the chosen photographs; return the path of its weights.
 
-    The folder is named by everything that decides them: a rerun finds it, or goes on in it.
+    The folder is named by everything that decides them: a rerun finds it, or goes on in it. What
+    stands there damaged is trained again.
     """
     kind, share = VARIANTS[variant]
     seed, weight = experiment.seed + repeat, share * experiment.recipe.saliency_weight
@@ -137,13 +138,20 @@ def fit(
     key = fingerprint([*decided, experiment.quality.fingerprint, chosen.tobytes()])
     folder = cache_dir() / "dual-task" / f"{variant}-{key}"
     path = folder / "weights.safetensors"
-    if not path.is_file():
-        images, scores = experiment.images[chosen], experiment.scores[chosen]
-        model, _ = training.train(start, images, scores, recipe, folder, maps=maps, watch=watch)
-        save(model, path, name=variant)
-        (folder / "last.pt").unlink(missing_ok=True)
-    elif watch is not None:
-        watch(pd.read_csv(folder / "log.csv").to_dict("records"))
+    if path.exists():
+        try:
+            log = load_baseline(path).about.get("log")
+        except ValueError as error:
+            print(f"{error}; trained again", flush=True)
+        else:
+            if log and watch is not None:
+                watch(log)
+            if log or watch is None:
+                return path
+    images, scores = experiment.images[chosen], experiment.scores[chosen]
+    model, log = training.train(start, images, scores, recipe, folder, maps=maps, watch=watch)
+    save(model, path, name=variant, log=log)
+    (folder / "last.pt").unlink(missing_ok=True)
     return path
 
 

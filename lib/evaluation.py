@@ -14,7 +14,7 @@ from lib.maps import GaussianPrior, normalize_sum, resize_map
 from lib.metrics import score_map
 from lib.records import Dataset, folds_of
 from lib.sources import Source, extract
-from lib.store import run_all
+from lib.store import read_array, run_all
 from lib.transforms import MapTransform
 
 RAW, TRANSFORMED = "as extracted", "after the map transforms of [45]"
@@ -28,7 +28,7 @@ def _score_record(
     record = dataset[index]
     priors = {method: draw(record.image.shape[:2]) for method, draw in dummies.items()}
     rows = []
-    maps = {method: np.load(path) for method, path in extracted.items()}
+    maps = {method: read_array(path) for method, path in extracted.items()}
     for method, saliency_map in (priors | maps).items():
         saliency_map = saliency_map.astype(np.float32)
         corrected = transforms[method].apply(saliency_map, priors["CenterPrior"])

@@ -26,6 +26,7 @@ from lib.images import check_batch
 from lib.models.backbones import best_device
 from lib.models.published import explain
 from lib.models.sgdnet import VARIANTS, load_sgdnet
+from lib.paths import MEND
 from lib.records import Dataset
 from lib.report import require
 from lib.store import Store, fingerprint, run_all, weights_fingerprint
@@ -78,8 +79,7 @@ class Metric(Entry):
         if self.reads_reference:
             (reference,) = check_batch(np.asarray(reference)[None])
         saliency = np.asarray(saliency) if self.reads_saliency else None
-        scores = self.score(images, reference, saliency)
-        return scores.double().cpu().numpy().reshape(len(images))
+        return self.score(images, reference, saliency).double().cpu().numpy().reshape(len(images))
 
 
 def entry(name: str) -> Entry:
@@ -197,9 +197,8 @@ def _pyiqa(name: str) -> tuple:
         ) from error
 
     def score(images: np.ndarray, reference: Maybe, _: Maybe) -> torch.Tensor:
-        full = network.metric_mode == "FR"
-        extra = [pixels(np.broadcast_to(reference, images.shape))] if full else []
-        return network(pixels(images), *extra)
+        extra = [reference] if network.metric_mode == "FR" else []
+        return network(*(pixels(np.broadcast_to(each, images.shape)) for each in (images, *extra)))
 
     parts = [network.net, *getattr(network.net, "clip_model", [])]  # CLIP-IQA hides CLIP in a list
     digest, sign = fingerprint(map(weights_fingerprint, parts)), -1 if network.lower_better else 1
@@ -208,7 +207,10 @@ def _pyiqa(name: str) -> tuple:
 
 def _brisque() -> tuple:  # pyiqa's, with the support vectors of its authors' release
     path = models.weights_path("brisque")
-    svm = {name: tensor.to(best_device()) for name, tensor in load_file(path).items()}
+    try:
+        svm = {name: load_file(path)[name].to(best_device()) for name in ("sv", "sv_coef")}
+    except Exception as error:  # safetensors has an error of its own
+        raise OSError(f"{path} is not BRISQUE's ({error}); {MEND}") from error
     return lambda images, *_: brisque_arch.brisque(pixels(images), **svm), -1, path.read_bytes()
 
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+MEND = "restore it with `git checkout -- weights`; in the cache, delete it: it is made again"
 
 
 def _folder(variable: str, default: str) -> Path:

@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 
 from lib.paths import ROOT, figures_dir
-from lib.store import write_atomically
+from lib.store import fingerprint, write_atomically
 
 PACKAGES = ("torch", "torchvision", "timm", "grad-cam", "pyiqa", "numpy", "scipy", "pandas")
 PLAIN = (str, int, float, list, dict, type(None))  # what a parameter can be
+# Fingerprints of the paper's tables: one that is cut would go unnoticed.
+PRINTED = {"table1": "76098816", "table2": "73c0db59", "table3": "0f26adc0"}
 MARKS = {1: "**{:.3f}**", 2: "<u>{:.3f}</u>", 3: "*{:.3f}*"}  # best of a column, as in the paper
 
 
@@ -32,7 +34,11 @@ def paper_table(name: str, **ours: str) -> pd.DataFrame:
 
     TranSalNet's row is there for both variants: the paper doesn't say which it took.
     """
-    table = pd.read_csv(ROOT / "lib" / "paper" / f"{name}.csv")
+    path = ROOT / "lib" / "paper" / f"{name}.csv"
+    text = path.read_text(encoding="utf-8", errors="replace")
+    good = fingerprint([text]).startswith(PRINTED[name])
+    require(good, f"{path} is not the paper's table; restore it: git checkout -- lib/paper")
+    table = pd.read_csv(path)
     names = {"MSINet": "MSI-Net", "TranSalNet": ["TranSalNet-Res", "TranSalNet-Dense"], **ours}
     table["method"] = [names.get(method, method) for method in table.method]
     return table.explode("method", ignore_index=True)
@@ -133,7 +139,11 @@ def save_provenance(result: str, profile: str, names: Mapping, data: Mapping[str
     the fingerprints of data sets and weights.
     """
     path = figures_dir(profile) / "provenance.json"
-    everything = json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        everything = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError):
+        print(f"{path} was damaged: begun anew; `make -B reproduce` adds the other results again")
+        everything = {}
     everything[result] = {
         "commit": _commit(),
         "python": platform.python_version(),

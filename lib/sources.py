@@ -75,7 +75,7 @@ def extract(source: Source, dataset: Dataset, batch_size: int = 8) -> Kept:
     A run that is killed goes on with the first image that has no map yet.
     """
     store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
-    todo = [i for i, name in enumerate(dataset.names) if store.get(name, "r") is None]
+    todo = [i for i, name in enumerate(dataset.names) if store.get(name) is None]
     read = ((index, dataset[index]) for index in todo)
     with tqdm(total=len(todo), desc=source.method, unit="image", disable=not todo) as bar:
         for _, alike in groupby(read, lambda item: item[1].image.shape):

@@ -1,13 +1,15 @@
 """Results on disk and work in parallel: what every long computation shares.
 
 Memoised results are one file an item (image, epoch, encode), written atomically: a killed run
-loses at most the item in hand. The key of a `Store` holds everything that decides the numbers: the
-version of the code (an integer, raised by hand when numbers move; `tests/golden.py` notices), the
-parameters, and the fingerprints of data and weights.
+loses at most the item in hand; a seal tells what was damaged since. The key of a `Store` holds all
+that decides the numbers: the version of the code (an integer, raised by hand when numbers move;
+`tests/golden.py` notices), the parameters, and the fingerprints of data and weights.
 """
 
 import hashlib
+import io
 import json
+import mmap
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -22,23 +24,71 @@ from tqdm.auto import tqdm
 from lib.paths import cache_dir
 
 T = TypeVar("T")
+SEAL = hashlib.sha256().digest_size  # bytes behind the content of a sealed file
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then move it into place: `path` never holds half a file.
 
-    The temporary file is removed if `write` fails (full disk, interrupt).
+    The temporary file is removed if `write` fails (full disk, interrupt); an OSError names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        write(temporary)
-        temporary.chmod(0o644)  # mkstemp makes it private
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            temporary.chmod(0o644)  # mkstemp makes it private
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno is None:  # not the system's, and says all
+            raise
+        advice = "make room, or let CACHE_DIR and FIGURES_DIR name folders that can be written to"
+        text = f"{path} can't be written ({error.strerror}); {advice}"
+        raise OSError(error.errno, text) from error
+
+
+def write_sealed(path: Path, blocks: Iterable[bytes]) -> None:
+    """Write blocks one after the other, atomically, and their digest for `read_sealed`.
+
+    The digest is of the file's place as well: another item's file, copied there, is damage too.
+    """
+
+    def write(temporary: Path) -> None:
+        seal = _place(path)
+        with temporary.open("wb") as file:
+            for block in blocks:
+                seal.update(block)
+                file.write(block)
+            file.write(seal.digest())
+
+    write_atomically(path, write)
+
+
+def read_sealed(path: Path) -> memoryview:
+    """Return what `write_sealed` wrote; OSError where that is damaged or not there."""
+    try:
+        with path.open("rb") as file:
+            whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError):  # ValueError: it is empty
+        whole = memoryview(b"")
+    seal = _place(path)
+    seal.update(whole[:-SEAL])
+    if seal.digest() != whole[-SEAL:]:
+        raise OSError(f"{path} is not as we wrote it; run again, and it is made again")
+    return whole[:-SEAL]
+
+
+def _place(path: Path) -> "hashlib._Hash":
+    return hashlib.sha256("/".join(path.parts[-2:]).encode())
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read an item of a `Store` by its path; OSError where it is damaged or not there."""
+    return np.load(io.BytesIO(read_sealed(path)), allow_pickle=False)
 
 
 def fingerprint(parts: Iterable[object]) -> str:
@@ -71,11 +121,11 @@ class Store:
         stem = "".join(c if c.isalnum() else "_" for c in name)[:60]
         return self.folder / f"{stem}-{fingerprint([name])[:8]}.npy"
 
-    def get(self, name: str, mmap_mode: str | None = None) -> np.ndarray | None:
+    def get(self, name: str) -> np.ndarray | None:
         """Return the stored array, or None where there is none, or a damaged one: make it again."""
         try:
-            return np.load(self.path(name), mmap_mode, allow_pickle=False)
-        except (ValueError, EOFError, OSError):
+            return read_array(self.path(name))
+        except OSError:
             return None
 
     def put(self, name: str, value: np.ndarray) -> np.ndarray:
@@ -83,8 +133,9 @@ class Store:
         note = self.folder / "key.json"
         if not note.exists():
             write_atomically(note, lambda path: path.write_text(self._key))
-        # The temporary file's name ends in ".npy": np.save would append it to any other.
-        write_atomically(self.path(name), lambda path: np.save(path, value, allow_pickle=False))
+        content = io.BytesIO()
+        np.save(content, value, allow_pickle=False)
+        write_sealed(self.path(name), [content.getvalue()])
         return value
 
 
@@ -98,7 +149,7 @@ class Kept(Sequence[np.ndarray]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return np.load(self.paths[index], allow_pickle=False)
+        return read_array(self.paths[index])
 
 
 def run_all(

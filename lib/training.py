@@ -5,6 +5,7 @@ the weights is what is kept. Epoch `e` draws from a generator seeded by (seed, e
 is kept an epoch, so a run that was killed resumes to the very same weights.
 """
 
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -23,7 +24,7 @@ from lib.models.baseline import Baseline
 from lib.paths import cache_dir
 from lib.records import Dataset
 from lib.report import require
-from lib.store import fingerprint, write_atomically
+from lib.store import fingerprint, read_sealed, write_atomically, write_sealed
 
 VERSION = 2  # of the numbers in the cache
 MAP_STRIDE = 16  # pixels a cell of the target maps; two cells make one of the network's
@@ -34,16 +35,18 @@ Maps = np.ndarray | None  # Nx(S/16)x(S/16)
 def resized_images(dataset: Dataset, size: int) -> np.ndarray:
     """Read all images at `size` x `size`, once: NxSxSx3 uint8, memory-mapped."""
     path = cache_dir() / "resized" / f"{dataset.fingerprint}-{size}.npy"
-    if not path.exists():
 
-        def fill(temporary: Path) -> None:
-            shape = (len(dataset), size, size, 3)
-            out = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-            for i in tqdm(range(len(dataset)), desc=f"resizing {dataset.name}", unit="image"):
-                out[i] = resize_image(dataset[i].image, size, size)
-            out.flush()
+    def blocks() -> Iterator[bytes]:
+        about = {"descr": "|u1", "fortran_order": False, "shape": (len(dataset), size, size, 3)}
+        np.lib.format.write_array_header_1_0(header := io.BytesIO(), about)
+        yield header.getvalue()
+        for i in tqdm(range(len(dataset)), desc=f"resizing {dataset.name}", unit="image"):
+            yield resize_image(dataset[i].image, size, size).tobytes()
 
-        write_atomically(path, fill)
+    try:
+        read_sealed(path)
+    except OSError:
+        write_sealed(path, blocks())
     return np.load(path, mmap_mode="r")
 
 
@@ -62,7 +65,7 @@ def train(
     It sees `images`, NxSxSx3 uint8, and learns their scores, `targets`, on whose scale it then
     predicts, and `maps` of saliency, Nx(S/16)x(S/16) of any scale, if there are any. `folder` holds
     ``last.pt`` and ``log.csv`` after each epoch, from which an interrupted run goes on. What
-    `on_epoch` returns for (epoch, averaged model) is logged; `watch` is called with the log.
+    `on_epoch` returns for (epoch, averaged model) is logged; `watch` is called with the log so far.
     """
     targets = np.asarray(targets, dtype=np.float64)
     _check(images, targets, maps, recipe)
@@ -74,6 +77,8 @@ def train(
     key = fingerprint([asdict(recipe), model.config, targets.tobytes(), *seen])
     per_epoch = max(1, len(images) // recipe.batch_size)
     run = Run(model, recipe, recipe.epochs * per_epoch, Path(folder) / "last.pt", key)
+    if watch is not None and run.log:
+        watch(run.log)
     for epoch in range(len(run.log), recipe.epochs):
         bar = tqdm(_batches(images, standard, maps, recipe, epoch), total=per_epoch, unit="batch")
         parts = []
@@ -105,12 +110,17 @@ class Run:
         self.optimizer = make_optimizer(self.model, recipe)
         rate = lambda step: schedule(step, steps)  # noqa: E731
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
-        if checkpoint.exists():
-            state = torch.load(checkpoint, map_location=self.device, weights_only=True)
-            if state["run"] == key:
-                for part in self.PARTS:
-                    getattr(self, part).load_state_dict(state[part])
-                self.log = state["log"]
+        try:
+            state = io.BytesIO(read_sealed(checkpoint))
+        except OSError:
+            if checkpoint.exists():
+                print(f"{checkpoint} is not as we wrote it: trained from the start", flush=True)
+            return
+        state = torch.load(state, map_location=self.device, weights_only=True)
+        if state["run"] == key:
+            for part in self.PARTS:
+                getattr(self, part).load_state_dict(state[part])
+            self.log = state["log"]
 
     def step(self, batch: tuple, done: int) -> dict[str, float]:
         """Learn from one batch, after `done` others; return its losses."""
@@ -135,9 +145,11 @@ class Run:
         self.log.append(row)
         state = {part: getattr(self, part).state_dict() for part in self.PARTS}
         state |= {"run": self.key, "log": self.log}
-        write_atomically(self.checkpoint, lambda path: torch.save(state, path))
-        text = pd.DataFrame(self.log).to_csv(index=False)
+        content, text = io.BytesIO(), pd.DataFrame(self.log).to_csv(index=False)
+        torch.save(state, content)
+        # The checkpoint comes last: a run that is killed between the two writes the log again.
         write_atomically(self.checkpoint.with_name("log.csv"), lambda path: path.write_text(text))
+        write_sealed(self.checkpoint, [content.getvalue()])
 
 
 def _check(images: np.ndarray, targets: np.ndarray, maps: Maps, recipe: Recipe) -> None:

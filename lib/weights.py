@@ -134,8 +134,9 @@ def _of_notebook_03(spec: Trained) -> tuple[Baseline, Log]:
     (quality, gaze, split), lessons, size = held_out(spec), spec.lessons, spec.recipe.image_size
     maps = dual_task.proxies(lessons.proxies, quality, size, gaze, lessons.repeats, 0)
     experiment = dual_task.Experiment(quality, gaze, maps, spec.recipe, spec.backbone, 0)
-    path = dual_task.fit(experiment, spec.variant, 0, split.train)
-    return load_baseline(path), pd.read_csv(path.with_name("log.csv")).to_dict("records")
+    logs: list[Log] = []
+    path = dual_task.fit(experiment, spec.variant, 0, split.train, logs.append)
+    return load_baseline(path), logs[-1]
 
 
 def held_out(spec: Trained) -> tuple[data.Dataset, data.Dataset, dual_task.Split]:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from lib.maps import check_map
 from lib.models.saliency import SaliencyPredictor, load_readout
 from lib.paths import cache_dir
 from lib.records import Dataset, Subset
-from lib.store import fingerprint, run_all, write_atomically
+from lib.store import fingerprint, read_sealed, run_all, write_atomically, write_sealed
 
 ATTENTION = 0.5  # share of an assessor's attention that goes where people look
 UNITS_A_DECIBEL = 1.4  # logits: the sample photographs' scores spread like SACID's (1.40)
@@ -63,13 +64,34 @@ def open(
     made_by += [models.weights_path("saliency-lite0").read_bytes()]
     key = fingerprint([*made_by, dataset.fingerprint, dataset.names])
     pictures = cache_dir() / "sacid" / f"{references}-{key}"
-    build(dataset, pictures, jobs=jobs)
+    _ready(pictures, lambda: build(dataset, pictures, jobs=jobs))
     crowd = {"assessors": assessors, "inattentive": inattentive, "seed": seed, **design}
     root = pictures.with_name(f"{pictures.name}-{fingerprint(sorted(crowd.items()))}")
-    if not (root / "moses.csv").is_file():
-        shutil.copytree(pictures, root, copy_function=_link, dirs_exist_ok=True)
+
+    def judge() -> None:
+        shutil.copytree(pictures, root, False, shutil.ignore_patterns(".*"), _link, False, True)
         study(root, f"simulated assessors on {references}", **crowd)
+
+    _ready(root, judge)
     return SACID(root)
+
+
+def _ready(root: Path, make: Callable[[], object]) -> None:
+    """Make a tree, or go on with it, unless all its files are as they were when it was ready."""
+    with suppress(OSError):
+        if read_sealed(root / ".ready") == _digest(root):
+            return
+    if (root / ".ready").exists():
+        print(f"{root} was damaged: made again from the start", flush=True)
+        shutil.rmtree(root)
+    make()
+    write_sealed(root / ".ready", [_digest(root)])
+
+
+def _digest(root: Path) -> bytes:
+    kinds = (".png", ".jpg", ".json", ".csv")
+    files = sorted(path for path in root.rglob("[!.]*") if path.suffix in kinds)
+    return fingerprint(x for p in files for x in (p.relative_to(root), p.read_bytes())).encode()
 
 
 def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1) -> pd.DataFrame:
@@ -98,7 +120,8 @@ def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor
     """Make the files of one sequence that do not stand yet; return its rows of the manifest."""
     record, sequence = images[index], Path(images.names[index]).stem
     path, map_path = (root / kind / f"{sequence}.png" for kind in ("reference", "saliency"))
-    _save(record.image, path)
+    if not path.is_file():
+        _save(record.image, path)
     if not map_path.is_file():
         predict = saliency or SaliencyPredictor(load_readout())
         found = check_map(predict(record.image), f"the map of {sequence}")
@@ -108,7 +131,7 @@ def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor
     solved = {n: codec.solve_offsets(salience, aq, p) for n, p in PRESETS.items()}
     for case, (bpp, preset) in zip(TEST_CASES, product(BITRATES, solved), strict=True):
         path, offsets = root / "compressed" / sequence / f"{case}.jpg", solved[preset]
-        if not path.is_file():
+        if _coded(path) is None:
             coded = x264.encode(record.image, bpp, offsets.grid)
             row = {"sequence": sequence, "test_case": case, "preset": preset, "target_bpp": bpp}
             row |= {"bpp": round(coded.bpp, 6), "qp": round(coded.qp, 4), "encodes": coded.encodes}
@@ -117,8 +140,7 @@ def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor
             row |= {"reachable": not coded.reason, "reason": coded.reason, "bytes": len(coded.data)}
             # The row travels in the picture's own comment: one file, there or not there.
             _save(coded.image, path, **JPEG, comment=json.dumps(row))
-        with Image.open(path) as picture:
-            row, decoded = json.loads(picture.info["comment"]), np.asarray(picture)
+        row, decoded = _coded(path)
         if record.density is not None:
             row["seen"] = seen_psnr(record.image, decoded, record.density)
         rows.append(row)
@@ -159,10 +181,18 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
 
 def _save(pixels: np.ndarray, path: Path, **options: object) -> None:
-    if not path.is_file():
-        write_atomically(path, lambda p: Image.fromarray(pixels).save(p, **options))
+    write_atomically(path, lambda p: Image.fromarray(pixels).save(p, **options))
+
+
+def _coded(path: Path) -> tuple[dict, np.ndarray] | None:
+    """Read a coded picture and its row of the manifest; None where it is damaged or not there."""
+    try:
+        with Image.open(path) as picture:
+            return json.loads(picture.info["comment"]), np.asarray(picture)
+    except (OSError, SyntaxError, KeyError, ValueError):
+        return None
 
 
 def _link(source: str, target: str) -> None:  # studies share their pictures
-    if not Path(target).exists():
+    with suppress(FileExistsError):
         os.link(source, target)

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from lib.images import as_rgb, check_batch, network_size, resize_image
 from lib.maps import normalize_sum, resize_map
 from lib.models.backbones import create_backbone, torch_seed
+from lib.paths import MEND
 from lib.store import write_atomically
 
 
@@ -138,7 +139,7 @@ class SalLoss(Baseline):
 KINDS = {network.kind: network for network in (Baseline, SalLoss)}
 
 
-def save(model: Baseline, path: Path, **about: str) -> None:
+def save(model: Baseline, path: Path, **about: object) -> None:
     """Write a model as safetensors: convolutions and matrices in half precision.
 
     Vectors (biases, batch-normalisation statistics) stay in single precision: they are few, and a
@@ -148,11 +149,12 @@ def save(model: Baseline, path: Path, **about: str) -> None:
     state = {n: v.cpu().contiguous() for n, v in state.items()}
     # One entry: safetensors writes several in random order, and equal models shall be equal files.
     metadata = {"about": json.dumps({**model.config, **about}, sort_keys=True)}
-    write_atomically(path, lambda temporary: save_file(state, temporary, metadata=metadata))
+    content = to_bytes(state, metadata)  # its own writing has an error of its own for a full disk
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def load_baseline(path: Path) -> Baseline:
-    """Read a model of any of `KINDS` that `save` wrote; computing is in single precision."""
+    """Read a model of any of `KINDS` that `save` wrote, and `about` it; in single precision."""
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
@@ -160,6 +162,7 @@ def load_baseline(path: Path) -> Baseline:
         kind = KINDS[about.get("kind", Baseline.kind)]
         model = kind(about["backbone"], weights="random", hidden=about["hidden"])
         model.load_state_dict(state)
+        model.about = about
     except Exception as error:
-        raise ValueError(f"{path} is not a Baseline of this project ({error})") from error
+        raise ValueError(f"{path} is not a Baseline of this project ({error}); {MEND}") from error
     return model.eval()

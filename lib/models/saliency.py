@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from safetensors.torch import save_file as save_tensors
+from safetensors.torch import save as to_bytes
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -24,7 +24,7 @@ from lib.maps import normalize_sum, resize_map
 from lib.models.backbones import create_backbone, torch_seed
 from lib.models.msinet import load_msinet
 from lib.models.transalnet import load_transalnet
-from lib.paths import weights_dir
+from lib.paths import MEND, weights_dir
 from lib.records import Dataset, folds_of
 from lib.store import Store, write_atomically
 
@@ -124,7 +124,8 @@ def save_readout(readout: ReadOut, path: Path, **about: str) -> None:
     """Write a read-out as half-precision safetensors."""
     state = {k: v.detach().half().contiguous() for k, v in readout.state_dict().items()}
     metadata = {"about": json.dumps(about, sort_keys=True)}
-    write_atomically(path, lambda temporary: save_tensors(state, temporary, metadata=metadata))
+    content = to_bytes(state, metadata)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def load_readout(path: Path | None = None) -> ReadOut:
@@ -132,14 +133,14 @@ def load_readout(path: Path | None = None) -> ReadOut:
     path = path or weights_dir() / f"{NAME}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(
-            f"no saliency predictor at {path} (0.5 MB, part of the repository); restore it with "
-            f"`git checkout -- weights`, or retrain it: `make train MODEL={NAME}`"
+            f"no saliency predictor at {path} (0.5 MB, part of the repository); {MEND}, or "
+            f"retrain it: `make train MODEL={NAME}`"
         )
     readout = ReadOut()
     try:
         readout.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     except Exception as error:
-        raise ValueError(f"{path} is not a read-out of this project ({error})") from error
+        raise ValueError(f"{path} is not a read-out of this project ({error}); {MEND}") from error
     return readout.eval()
 
 
