@@ -1,4 +1,4 @@
-"""The one front door: ``python -m lib {run,refresh,verify,data,train} --help``."""
+"""The one front door: ``python -m lib {run,refresh,verify,data,train,try} --help``."""
 
 import argparse
 import sys
@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
         "verify": "run from nothing in a scratch folder and compare the tables",
         "data": "say which data sets are here, and fetch what is missing",
         "train": "train one of the project's models, or resume its training",
+        "try": "judge your own pictures: a contact sheet and tables (notebook 06)",
     }
     of = {name: commands.add_parser(name, help=t, description=t) for name, t in texts.items()}
     for name in ("run", "refresh", "verify"):
@@ -33,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     of["run"].add_argument("--output", type=Path, help="folder of the executed copy")
     more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
     of["run"].add_argument("--set", **more, help="one more parameter; the value is YAML")
+    of["try"].add_argument("folder", type=Path, help="pictures and films, in folders or not")
+    of["try"].add_argument("--output", type=Path, help="default: build/try/NAME-OF-THE-FOLDER")
+    of["try"].add_argument("--strict", action="store_true", help="name bad files and stop there")
     of["train"].add_argument("model", nargs="?", help="without it, the names are listed")
     return parser
 
@@ -94,11 +98,25 @@ def _train(options: argparse.Namespace) -> bool:
     return True
 
 
+def _try(options: argparse.Namespace) -> bool:
+    from lib import run
+
+    folder = options.folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder; give the one that holds the pictures")
+    output = options.output or ROOT / "build" / "try" / (folder.name or "pictures")
+    chosen = {"FOLDER": str(folder), "OUTPUT": str(output.resolve()), "STRICT": options.strict}
+    (notebook,) = (ROOT / "notebooks").glob("06_*.ipynb")
+    run.execute(notebook, output / notebook.name, chosen, bar=False)
+    print(f"notebook       {output.resolve() / notebook.name}")
+    return True
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status (0 fine, 1 failed, 130 stopped)."""
     options = _parser().parse_args(arguments)
     try:
-        work = {"data": _data, "train": _train}.get(options.command, _notebooks)
+        work = {"data": _data, "train": _train, "try": _try}.get(options.command, _notebooks)
         return 0 if work(options) else 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
