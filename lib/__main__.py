@@ -100,15 +100,21 @@ def _train(options: argparse.Namespace) -> bool:
 
 def _try(options: argparse.Namespace) -> bool:
     from lib import run
+    from lib.data.folder import shown
 
     folder = options.folder.expanduser().resolve()
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder; give the one that holds the pictures")
-    output = options.output or ROOT / "build" / "try" / (folder.name or "pictures")
-    chosen = {"FOLDER": str(folder), "OUTPUT": str(output.resolve()), "STRICT": options.strict}
+        raise NotADirectoryError(f"{folder} is no folder; give the one that holds the pictures")
+    if shown(str(folder)) != str(folder):
+        raise ValueError(f"{shown(str(folder))}: the name is no UTF-8; rename the folder")
+    default = ROOT / "build" / "try" / (folder.name or "pictures")
+    output = (options.output or default).expanduser().resolve()
+    if output.is_relative_to(folder):
+        raise ValueError(f"the results would lie among the pictures, in {output}; give --output")
+    chosen = {"FOLDER": str(folder), "OUTPUT": str(output), "STRICT": options.strict}
     (notebook,) = (ROOT / "notebooks").glob("06_*.ipynb")
     run.execute(notebook, output / notebook.name, chosen, bar=False)
-    print(f"notebook       {output.resolve() / notebook.name}")
+    print(f"notebook       {output / notebook.name}")
     return True
 
 
