@@ -6,6 +6,7 @@ JOBS     ?=
 DATA_DIR ?=
 PYTHON   ?=
 MODEL    ?=
+IMAGES   ?=
 ARGS     ?=
 VENV     ?= .venv
 
@@ -44,7 +45,7 @@ export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 .NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
 .DELETE_ON_ERROR:
-.PHONY: help setup data reproduce refresh verify test lint lab bench plan train lock clean check-notebooks
+.PHONY: help setup data reproduce refresh verify test lint lab bench plan train try lock clean check-notebooks
 
 help: ## print this
 	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
@@ -57,7 +58,8 @@ help: ## print this
 	@echo '  JOBS       worker processes (default: the notebooks decide)'
 	@echo '  DATA_DIR   where the data sets are (default: data/)'
 	@echo '  PYTHON     the Python (3.11 or newer) that .venv is made with'
-	@echo '  ARGS       passed on by test, bench and lock'
+	@echo '  IMAGES     the folder of your own pictures that try judges'
+	@echo '  ARGS       passed on by test, bench, try and lock'
 
 setup: $(INSTALLED) ## create .venv from the lock, or bring it up to date
 
@@ -103,6 +105,11 @@ plan: $(INSTALLED) ## say what PROFILE costs here: disk, time, memory, from cost
 train: $(INSTALLED) ## train MODEL, or resume its training, and measure it for its card
 	@$(PY) -m lib train $(MODEL)
 	@$(PY) -m benchmarks.cards $(MODEL)
+
+try: export IMAGES := $(IMAGES)
+try: $(INSTALLED) ## judge your own pictures: make try IMAGES=~/Pictures/holiday
+	@test -n "$$IMAGES" || { echo 'Which pictures? make try IMAGES=~/Pictures/holiday' >&2; exit 2; }
+	@$(PY) -m lib try "$$IMAGES" $(ARGS)
 
 lock: $(INSTALLED) ## remake requirements.txt from requirements.in (ARGS=--upgrade for newer versions)
 	@$(PY) -m pip install -q uv

@@ -1,4 +1,4 @@
-"""The one front door: ``python -m lib {run,refresh,verify,data,train} --help``."""
+"""The one front door: ``python -m lib {run,refresh,verify,data,train,try} --help``."""
 
 import argparse
 import os
@@ -24,6 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         "verify": "run from nothing in a scratch folder and compare the tables",
         "data": "say which data sets are here, and fetch what is missing",
         "train": "train one of the project's models, or resume its training",
+        "try": "judge your own pictures: a contact sheet and tables (notebook 06)",
     }
     of = {name: commands.add_parser(name, help=t, description=t) for name, t in texts.items()}
     for name in ("run", "refresh", "verify"):
@@ -35,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     of["run"].add_argument("--output", type=Path, help="folder of the executed copy")
     more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
     of["run"].add_argument("--set", **more, help="one more parameter; the value is YAML")
+    of["try"].add_argument("folder", type=Path, help="pictures and films, in folders or not")
+    of["try"].add_argument("--output", type=Path, help="default: build/try/NAME-OF-THE-FOLDER")
+    of["try"].add_argument("--strict", action="store_true", help="name bad files and stop there")
     of["train"].add_argument("model", nargs="?", help="without it, the names are listed")
     return parser
 
@@ -99,6 +103,26 @@ def _train(options: argparse.Namespace) -> bool:
     return True
 
 
+def _try(options: argparse.Namespace) -> bool:
+    from lib import run
+    from lib.data.folder import shown
+
+    folder = options.folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is no folder; give the one that holds the pictures")
+    if shown(str(folder)) != str(folder):
+        raise ValueError(f"{shown(str(folder))}: the name is no UTF-8; rename the folder")
+    default = ROOT / "build" / "try" / (folder.name or "pictures")
+    output = (options.output or default).expanduser().resolve()
+    if output.is_relative_to(folder):
+        raise ValueError(f"the results would lie among the pictures, in {output}; give --output")
+    chosen = {"FOLDER": str(folder), "OUTPUT": str(output), "STRICT": options.strict}
+    (notebook,) = (ROOT / "notebooks").glob("06_*.ipynb")
+    run.execute(notebook, output / notebook.name, chosen, bar=False)
+    print(f"notebook       {output / notebook.name}")
+    return True
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status (0 fine, 1 failed, 130 stopped)."""
     for stream in (sys.stdout, sys.stderr):
@@ -106,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
-        work = {"data": _data, "train": _train}.get(options.command, _notebooks)
+        work = {"data": _data, "train": _train, "try": _try}.get(options.command, _notebooks)
         done = work(options)
         print(end="", flush=True)  # a full disk or a closed pipe shows here at the latest
         return 0 if done else 1

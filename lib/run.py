@@ -95,21 +95,21 @@ def _declared(notebook: Path) -> dict:
         raise ValueError(f"{notebook} is no whole notebook ({why}); mend it") from error
 
 
-def execute(notebook: Path, output: Path, chosen: dict[str, object]) -> None:
+def execute(notebook: Path, output: Path, chosen: dict[str, object], bar: bool = True) -> None:
     """Execute a notebook in its own folder and leave the executed copy at `output`, atomically.
 
     While it runs, and after a kill, the copy is ``NN_title.running.ipynb``; after a failure it is
-    ``NN_title.failed.ipynb``, and a NotebookError names the cell.
+    ``NN_title.failed.ipynb``, and a NotebookError names the cell. `bar` counts the cells.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     running, failed = (output.with_suffix(f".{s}.ipynb") for s in ("running", "failed"))
     kernel = {"kernel_name": "python3", "language": "python", "kernel_manager_class": ThisPython}
-    streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr}
+    streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr, "progress_bar": bar}
     source, started = notebook.resolve(), time.time()
+    # papermill takes braces in a path for parameters to fill in
+    paths = [str(p).translate({123: "{{", 125: "}}"}) for p in (source, running.resolve())]
     try:
-        papermill.execute_notebook(
-            source, running.resolve(), chosen, cwd=source.parent, **kernel, **streams
-        )
+        papermill.execute_notebook(*paths, chosen, cwd=source.parent, **kernel, **streams)
     except (PapermillExecutionError, DeadKernelError) as error:
         running.replace(failed)
         cell, why = "", "its kernel died, most often for lack of memory; try smaller sizes or JOBS"

@@ -25,6 +25,7 @@ SMALL = {  # parameters of a quick run
     "04": "IMAGES=2 VOTES_PER_PAIR=12 ASSESSORS=60 EXAMPLES=[0,1] STUDIES=1",
     "05": "DATASET_OPTIONS={'images':3,'votes_per_pair':20,'assessors':100} STUDIES=1 "
     "METRICS=['PSNR','EW-PSNR','GMSD','BRISQUE']",
+    "06": "MODELS=['sal-loss-lite0'] METRICS=[] SHEET_PICTURES=4 PAGE_PICTURES=3",
 }
 
 
@@ -73,6 +74,8 @@ SILLY = {
     "02": "MODELS=[] MODELS=['piqe'] TWELFTHS=[0,6,15] EXAMPLES=[9] FILLS=['white'] "
     "PREDICTOR='nosuchnet' PREDICTOR='transalnet-res'",
     "03": "REPEATS=1 CROP_SIZE=50 SALIENCY_LOSS='mse' FIGURE_IMAGES=[99]",
+    "06": "FOLDER='nowhere' FOLDER='.' FRAMES=0 MODELS=[] METRICS=['PSNR'] METRIC_LONG_SIDE=9 "
+    "SHEET_PICTURES=1 PAGE_PICTURES=0",
 }
 FINE = {
     "01": "IMAGES=5 FIGURE_IMAGES=[0] FIGURE_IMAGES=[0,99]",

@@ -27,8 +27,9 @@ AT_ONCE = min(4, os.cpu_count() or 1)  # pictures in memory while the folder is 
 class Folder(Dataset):
     """Every picture of a folder, and `frames` frames of every film, named by the path inside it.
 
-    `skipped` maps the files that can't be used to the reason, in a sentence; with `strict` they are
-    one ValueError that names them all. Hidden files and systems' own (Thumbs.db) don't count.
+    `digests` maps each record to a digest of its content. `skipped` maps the files that can't be
+    used to the reason, in a sentence; with `strict` they are one ValueError that names them all.
+    Hidden files and systems' own (Thumbs.db) don't count.
     A folder that is not there or that may not be read is an OSError, one without a picture a
     ValueError.
     """
@@ -56,6 +57,7 @@ class Folder(Dataset):
         # record name -> path, and the time stamp of a film's frame
         self._places = {n: (files[name], at) for name, got in good.items() for n, at in got[0]}
         self.names = list(self._places)
+        self.digests = {n: fingerprint([got[1], at]) for got in good.values() for n, at in got[0]}
         self.fingerprint = fingerprint(["folder", *((n, *got) for n, got in good.items())])
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.skipped.items())
         if strict and reasons:
