@@ -152,9 +152,7 @@ def test_the_same_of_maniqa(random_weights):
 
 
 def test_neighbours_of_the_layer_have_maps_of_their_own(name, metric):
-    found, _ = published_sources(
-        [name], neighbours=True, long_side=96, aug_smooth=False, eigen_smooth=False
-    )
+    found, _ = published_sources([name], True, 96, aug_smooth=False, eigen_smooth=False)
     names = [f"{name}, {layer}" for layer in PUBLISHED[name].neighbours]
     assert [source.method for source in found] == [name, *names]
     assert len({source.key for source in found}) == len(found) > 1
