@@ -28,7 +28,9 @@ def patch_downloads(monkeypatch, folder):
     monkeypatch.setattr(
         timm,
         "create_model",
-        lambda name, **o: build(name, **o | {"pretrained": False} | light.get(name, {})),
+        lambda model_name, **o: build(
+            model_name, **o | {"pretrained": False} | light.get(model_name, {})
+        ),
     )
     for option, value in {"num_tab": 1, "depths": [1, 1]}.items():  # of 2 each
         monkeypatch.setitem(DEFAULT_CONFIGS["maniqa"]["metric_opts"], option, value)
