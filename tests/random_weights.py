@@ -19,14 +19,21 @@ FEWER_CROPS = {"hyperiqa": "num_crop", "maniqa": "test_sample", "tres": "test_sa
 def patch_downloads(monkeypatch, folder):
     """Let pyiqa build its networks without a download: each keeps the weights it starts with.
 
-    Three metrics that crop look at one crop of a picture. CLIP-IQA+ reads a file of its own: a
-    random one is written to `folder`.
+    Three metrics that crop look at one crop of a picture, and MANIQA has half of its layers.
+    CLIP-IQA+ reads a file of its own: a random one is written to `folder`.
     """
     assert pyiqa.__version__ == "0.1.16", "see whether these are still all the ways to download"
     build = timm.create_model
+    light = {"vit_base_patch8_224": {"depth": 10}}  # MANIQA reads blocks 6 to 9 of 12
     monkeypatch.setattr(
-        timm, "create_model", lambda *a, **options: build(*a, **options | {"pretrained": False})
+        timm,
+        "create_model",
+        lambda model_name, **o: build(
+            model_name, **o | {"pretrained": False} | light.get(model_name, {})
+        ),
     )
+    for option, value in {"num_tab": 1, "depths": [1, 1]}.items():  # of 2 each
+        monkeypatch.setitem(DEFAULT_CONFIGS["maniqa"]["metric_opts"], option, value)
     for name in ("alexnet", "vgg16", "resnet18", "resnet50"):
         build_one = getattr(torchvision.models, name)
         monkeypatch.setattr(torchvision.models, name, lambda weights=None, build=build_one: build())

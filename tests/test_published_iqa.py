@@ -36,12 +36,12 @@ class Two(Dataset):
 
 @pytest.fixture(scope="module")
 def random_weights(tmp_path_factory):
-    """Networks of pyiqa's with random weights; those that crop look at two crops."""
+    """Networks of pyiqa's with random weights; those that crop look at four crops."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         torch.manual_seed(SEED)
         patch_downloads(monkeypatch, tmp_path_factory.mktemp("weights"))
         for name, option in FEWER_CROPS.items():
-            monkeypatch.setitem(DEFAULT_CONFIGS[name]["metric_opts"], option, 2)
+            monkeypatch.setitem(DEFAULT_CONFIGS[name]["metric_opts"], option, 4)
         yield
     iqa.metric.cache_clear()
 
@@ -87,8 +87,8 @@ def test_the_rows_of_table_1_are_here_with_the_weights_of_table_3_from_koniq():
 
 def test_the_explained_score_is_the_metrics_own(name, metric):
     crops = PUBLISHED[name].crops
-    assert not crops or getattr(pyiqas(metric), crops) == 2
-    # Both crops of 225x225 are its upper left 224x224.
+    assert not crops or getattr(pyiqas(metric), crops) == 4
+    # All four crops of 225x225 are its upper left 224x224.
     pictures = PICTURES[:1, : WHOLE + 1, : WHOLE + 1] if crops else PICTURES[:1, :128, :160]
     theirs = metric(pictures)
     with torch.no_grad():
