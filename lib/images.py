@@ -65,7 +65,8 @@ def as_rgb(image: np.ndarray | Image.Image | str | Path) -> np.ndarray:
 def check_batch(images: np.ndarray) -> np.ndarray:
     """Return BxHxWx3 uint8 pictures, contiguous (a tensor as it is), or refuse: ValueError."""
     shape, kind = np.shape(images), getattr(images, "dtype", type(images).__name__)
-    if not (len(shape) == 4 and shape[3] == 3 and 0 not in shape and str(kind)[-5:] == "uint8"):
+    good = len(shape) == 4 and shape[3] == 3 and 0 not in shape and not np.ma.is_masked(images)
+    if not (good and str(kind) in ("uint8", "torch.uint8")):
         raise ValueError(f"images must be BxHxWx3 uint8, not {tuple(shape)} {kind}")
     return np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images
 

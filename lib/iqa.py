@@ -70,7 +70,7 @@ class Metric(Entry):
         `reference` is HxWx3 uint8; `saliency` HxW, non-negative, of any sum. What the metric does
         not read may be left out. In a batch float32 sums come out a little different.
         """
-        shape = (images := check_batch(images)).shape[1:]
+        shape = (images := check_batch(np.asarray(images))).shape[1:]
         good = not self.reads_reference or np.shape(reference) == shape
         require(good, f"{self.name} needs the reference, {shape} as the images")
         good = not self.reads_saliency or np.shape(saliency) == shape[:2]
