@@ -120,16 +120,17 @@ def _look(name: str, path: Path, frames: int) -> tuple[list, str] | str:
 def _times(path: Path, frames: int) -> list[float]:
     """Return the times, in seconds, of frames spread evenly over a film."""
     with _film(path) as (film, stream):
-        tick = float(stream.time_base or 0)
+        tick, rate = float(stream.time_base or 0), float(stream.average_rate or 25)
         start, length = (stream.start_time or 0) * tick, (stream.duration or 0) * tick
         length = length or (film.duration or 0) / 1e6  # not every kind of file has the stream's
         if not length:  # nor that: a recording from a browser
-            length = max((frame.time for frame in film.decode(stream)), default=0) - start
-    return sorted({_frame(path, start + (k + 0.5) / frames * length)[0] for k in range(frames)})
+            length = max((f.time for f in film.decode(stream)), default=0) - start + 1 / rate
+    wanted = (start + (k + 0.5) / frames * length - 0.5 / rate for k in range(frames))
+    return sorted({_frame(path, seconds)[0] for seconds in wanted})
 
 
 def _frame(path: Path, seconds: float) -> tuple[float, np.ndarray]:
-    """Decode the first frame at a time or after it, or the last: its own time, and HxWx3 uint8 upright."""
+    """Decode the frame at a time: its own time, and HxWx3 uint8, upright."""
     with _film(path) as (film, stream):
         film.seek(max(0, int((seconds - 0.001) / stream.time_base)), stream=stream)
         found, rate = None, float(stream.average_rate or 25)
