@@ -29,8 +29,6 @@ FOREIGN = (  # how files begin that Pillow does not read, what they are, and the
     (rb"\xff\n|.{4}JXL ", "it is JPEG XL", CONVERT),
     (rb"\s*<(svg|\?xml)", "it is an SVG drawing", CONVERT),
     (rb"\s*<", "it is a web page", AGAIN),
-    (rb"\xff\xd8|\x89PNG|GIF8|BM|RIFF|II|MM", "it is damaged, or rare", f"{CONVERT}, or {AGAIN}"),
-    (rb"", "Pillow knows no such kind", f"leave it out, or {CONVERT}"),
 )
 RAW = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 UNABLE = re.compile("(?i)ghostscript|memory|not available|supported|implemented")
@@ -78,7 +76,9 @@ def read_image(path: str | Path) -> np.ndarray:
     that can't be read is a ValueError that names it and the mend, or the system's OSError.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no image at {path}" + _instead(Path(path)))
+        what = "no image" if not Path(path).exists() else "a folder or a device, no image,"
+        link = ", to which a link leads," if Path(path).is_symlink() else ""
+        raise FileNotFoundError(f"{what} at {path}{link}")
     if Path(path).suffix.lower() in RAW:  # TIFF reads the thumbnail of some
         raise ValueError(f"{path} is not a readable image (it is a camera's raw data); {CONVERT}")
     try:
@@ -102,12 +102,11 @@ def image_size(path: str | Path) -> tuple[int, int]:
         return picture.size if turned else picture.size[::-1]
 
 
-def _instead(path: Path) -> str:
-    if path.is_dir():
-        return ": it is a folder"
-    if path.is_symlink():
-        return f": it is a link to {path.readlink()}, which is gone"
-    return ": it is no ordinary file" if path.exists() else ""
+def foreign(path: str | Path) -> tuple[str, str] | None:
+    """Say what a file is, and the mend, if its first bytes are of a kind in `FOREIGN`."""
+    with Path(path).open("rb") as file:
+        start = file.read(64)
+    return next((rest for begin, *rest in FOREIGN if re.match(begin, start, re.DOTALL)), None)
 
 
 def _fault(path: str | Path, error: Exception) -> tuple[str, str]:
@@ -117,9 +116,8 @@ def _fault(path: str | Path, error: Exception) -> tuple[str, str]:
         what = f"it has {size:.0f} megapixels, more than the limit of {limit:.0f}"
         return what, "reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS"
     if isinstance(error, UnidentifiedImageError):
-        with Path(path).open("rb") as file:
-            start = file.read(64)
-        return next(rest for begin, *rest in FOREIGN if re.match(begin, start, re.DOTALL))
+        unknown = "Pillow does not know its kind, or it is damaged", f"leave it out, or {CONVERT}"
+        return foreign(path) or unknown
     what = " ".join(str(error).split()) or type(error).__name__
     return what, CONVERT if UNABLE.search(f"{type(error)} {what}") else AGAIN
 

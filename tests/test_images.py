@@ -1,16 +1,19 @@
 """Whatever kind of picture comes in, HxWx3 uint8 comes out, or one error that names the file."""
 
+import io
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from lib.images import as_rgb, network_size, read_image, resize_image
+from lib.images import as_rgb, check_batch, image_size, network_size, read_image, resize_image
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (11, 17), dtype=np.uint8)
 COLOR = RNG.integers(0, 256, (11, 17, 3), dtype=np.uint8)
-
-
+JPEG = io.BytesIO()
+Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(JPEG, "JPEG")
+JPEG = JPEG.getvalue()
 GRAY_RGB = np.dstack([GRAY] * 3)
 SEEN_THROUGH = np.dstack([COLOR, np.full_like(GRAY, 255)])
 SEEN_THROUGH[:, 5:, 3] = 0
@@ -41,18 +44,82 @@ def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by 90 degrees
     Image.fromarray(COLOR).save(tmp_path / "a.png", exif=exif)
-    assert read_image(tmp_path / "a.png").shape == (17, 11, 3)
+    assert read_image(tmp_path / "a.png").shape[:2] == image_size(tmp_path / "a.png") == (17, 11)
 
 
-def test_a_truncated_or_foreign_file_is_named(tmp_path):
-    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
-    whole = (tmp_path / "a.jpg").read_bytes()
-    for content in (whole[: len(whole) // 2], b"<html>sign in</html>", b""):
-        (tmp_path / "bad.jpg").write_bytes(content)
-        with pytest.raises(ValueError, match=r"bad\.jpg is not a readable image"):
-            read_image(tmp_path / "bad.jpg")
-    with pytest.raises(FileNotFoundError, match="gone"):
+def test_an_embedded_profile_is_followed_unless_it_is_srgb_or_broken(tmp_path):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    tag = srgb.index(b"rXYZ")  # the table of tags: name, offset, size
+    start = int.from_bytes(srgb[tag + 4 : tag + 8], "big") + 8
+    wide = srgb[:start] + b"\0\0\x83\xdf" + srgb[start + 4 :]  # Display P3's red: X is 0.515
+    for profile, least, most in ((srgb, 0, 0), (b"broken", 0, 0), (wide, 5, 90)):
+        Image.fromarray(COLOR).save(tmp_path / "a.png", icc_profile=profile)
+        moved = np.abs(read_image(tmp_path / "a.png").astype(int) - COLOR).max()
+        assert least <= moved <= most
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (JPEG[: len(JPEG) // 2], r"truncated.*; delete it and download it again"),
+        (b"<html>sign in</html>", "it is a web page.*; delete it and download it again"),
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC.*; convert it to PNG or JPEG, or run"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG drawing.*; convert it"),
+        (b"some notes", "Pillow does not know its kind, or it is damaged"),
+    ],
+    ids=["cut", "page", "empty", "LFS", "HEIC", "SVG", "text"],
+)
+def test_a_file_that_cannot_be_read_is_named_with_what_it_is_and_the_mend(tmp_path, content, words):
+    (tmp_path / "bad.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"bad\.jpg is not a readable image \(.*{words}"):
+        read_image(tmp_path / "bad.jpg")
+
+
+def test_what_keeps_a_healthy_file_from_being_read_is_said_as_it_is(tmp_path, monkeypatch):
+    Image.fromarray(COLOR).save(tmp_path / "a.png")
+    with pytest.raises(FileNotFoundError, match=r"no image at .*gone\.jpg"):
         read_image(tmp_path / "gone.jpg")
+    with pytest.raises(FileNotFoundError, match="a folder or a device"):
+        read_image(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(ValueError, match="megapixels, more than the limit"):
+        read_image(tmp_path / "a.png")
+
+    def locked(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", locked)
+    with pytest.raises(PermissionError, match=r"a\.png can't be read .*chmod u\+r"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (GRAY.astype(np.float32) / 255, GRAY_RGB),
+        (GRAY.astype(np.int32) * 257, GRAY_RGB),
+        (GRAY.astype(np.int32), GRAY_RGB),  # 8 bits in a wide mode
+        (GRAY.astype(np.int32) * 1000, "goes from 0 to 65535"),
+        (GRAY.astype(np.int32) - 300, "goes from 0 to 65535"),
+        (np.full((4, 4), np.nan, np.float32), "finite and from 0 to 1"),
+        (np.where(GRAY > 9, 0.5, np.inf).astype(np.float32), "finite and from 0 to 1"),
+    ],
+)
+def test_a_tiff_of_wide_numbers_is_scaled_by_the_rule_or_refused(tmp_path, values, expected):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=rf"a\.tif: .*{expected}"):
+            read_image(tmp_path / "a.tif")
+    else:
+        assert np.array_equal(read_image(tmp_path / "a.tif"), expected)
+
+
+def test_the_transparent_value_of_a_16_bit_gray_picture_is_white(tmp_path):
+    gray = np.array([[1000, 40000]], np.uint16)
+    Image.fromarray(gray).save(tmp_path / "a.png", transparency=1000)
+    assert read_image(tmp_path / "a.png")[0, :, 0].tolist() == [255, 156]
 
 
 def test_resizing_keeps_a_flat_picture_flat():
@@ -69,11 +136,22 @@ def test_resizing_keeps_a_flat_picture_flat():
         (COLOR / 255, COLOR),
         ((COLOR / 255).astype(np.float32), COLOR),
         (COLOR.astype(np.uint16) * 257, COLOR),
+        (COLOR.astype(">u2") * 257, COLOR),
         (GRAY, GRAY_RGB),
         (GRAY[..., None], GRAY_RGB),
         (SEEN_THROUGH, OVER_WHITE),
     ],
-    ids=["view", "Fortran", "float64", "float32", "uint16", "gray", "one channel", "alpha"],
+    ids=[
+        "view",
+        "Fortran",
+        "float64",
+        "float32",
+        "uint16",
+        "big-endian",
+        "gray",
+        "one channel",
+        "alpha",
+    ],
 )
 def test_any_kind_of_array_is_the_same_picture(array, expected):
     image = as_rgb(array)
@@ -89,6 +167,7 @@ def test_any_kind_of_array_is_the_same_picture(array, expected):
         (COLOR[None], "must be HxW"),
         (COLOR[..., :2], "must be HxW"),
         (np.zeros((0, 4, 3), np.uint8), "with pixels"),
+        (np.ma.masked_less(COLOR, 99), "fill the masked ones"),
     ],
 )
 def test_what_is_no_picture_is_refused_in_one_sentence(bad, words):
@@ -100,3 +179,10 @@ def test_a_network_reads_multiples_of_32_and_nothing_below_64_pixels():
     assert network_size((300, 400), 384) == (288, 384) and network_size((1, 1000), 64) == (32, 64)
     with pytest.raises(ValueError, match="must be 64 pixels or more, not 16"):
         network_size((300, 400), 16)
+
+
+@pytest.mark.parametrize("bad", [COLOR[None] / 255, COLOR, COLOR[None, ..., :1], COLOR[None] > 9])
+def test_a_batch_is_uint8_with_three_channels_or_refused(bad):
+    assert check_batch(COLOR[None, :, ::-1]).flags["C_CONTIGUOUS"]
+    with pytest.raises(ValueError, match="must be BxHxWx3 uint8"):
+        check_batch(bad)

@@ -118,7 +118,10 @@ def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1
 
 def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor) -> list[dict]:
     """Make the files of one sequence that do not stand yet; return its rows of the manifest."""
-    record, sequence = images[index], Path(images.names[index]).stem
+    record, stems = images[index], [Path(name).stem for name in images.names]
+    sequence = stems[index]
+    if stems.count(sequence) > 1:  # a.jpg beside a.png
+        sequence = record.name.replace("/", "_")
     path, map_path = (root / kind / f"{sequence}.png" for kind in ("reference", "saliency"))
     if not path.is_file():
         _save(record.image, path)
