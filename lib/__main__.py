@@ -1,6 +1,7 @@
 """The one front door: ``python -m lib {run,refresh,verify,data,train,try} --help``."""
 
 import argparse
+import logging
 import os
 import sys
 from importlib import import_module
@@ -137,6 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         return 141  # as of a process that SIGPIPE ends
     except KeyboardInterrupt:
+        logging.disable()  # tasks that were cut short complain on the way out
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     except (ValueError, OSError, FloatingPointError) as error:

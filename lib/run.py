@@ -49,7 +49,7 @@ class ThisPython(AsyncKernelManager):
         """The kernel's command line and environment; `lib` is the one next to this module."""
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        launch += [f"--IPKernelApp.exec_lines={TEXT_BARS}", "--IPKernelApp.log_level=ERROR"]
+        launch += [f"--IPKernelApp.exec_lines={TEXT_BARS}", "--IPKernelApp.log_level=CRITICAL"]
         return KernelSpec(argv=launch, env=ENVIRONMENT | {"PYTHONPATH": path})
 
 

@@ -239,6 +239,24 @@ def test_the_front_door_says_one_line_and_the_status(words, status, says):
     assert done.returncode == status and re.fullmatch(rf"\n?({says}[^\n]*\n)?", done.stderr)
 
 
+def test_ctrl_c_is_one_line_and_130(tmp_path):
+    sources = "open('started', 'w').close()\nimport time; time.sleep(60)"
+    path = write_notebook(tmp_path / "01_tiny.ipynb", sources)
+    # A shell's background processes ignore SIGINT, and so would theirs.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from lib.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "run", "--output", tmp_path / "build", path]
+    pipe = {"stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipe)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert errors.endswith("\nstopped; the same command goes on from here\n")
+
+
 def test_a_terminal_without_arrows_gets_substitutes(tmp_path):
     notebook = write_notebook(tmp_path / "01_tiny.ipynb", "print(seed, '↑')")
     command = [sys.executable, "-m", "lib", "run", "--output", tmp_path / "build", notebook]
