@@ -44,7 +44,7 @@ export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 .NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
 .DELETE_ON_ERROR:
-.PHONY: help setup data reproduce refresh verify test lint lab bench plan train lock clean check-notebooks
+.PHONY: help setup data reproduce refresh verify test lint lab bench chaos plan train lock clean check-notebooks
 
 help: ## print this
 	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
@@ -57,7 +57,7 @@ help: ## print this
 	@echo '  JOBS       worker processes (default: the notebooks decide)'
 	@echo '  DATA_DIR   where the data sets are (default: data/)'
 	@echo '  PYTHON     the Python (3.11 or newer) that .venv is made with'
-	@echo '  ARGS       passed on by test, bench and lock'
+	@echo '  ARGS       passed on by test, bench, chaos and lock'
 
 setup: $(INSTALLED) ## create .venv from the lock, or bring it up to date
 
@@ -96,6 +96,9 @@ lab: $(INSTALLED) ## open JupyterLab
 
 bench: $(INSTALLED) ## measure speed against peer implementations
 	@$(PY) -m benchmarks.bench $(ARGS)
+
+chaos: $(INSTALLED) ## kill runs, damage their cache, fill the disk, 50 times; compare the tables
+	@$(PY) -m benchmarks.chaos $(if $(NB),--notebooks $(NB)) $(ARGS)
 
 plan: $(INSTALLED) ## say what PROFILE costs here: disk, time, memory, from costs measured on the spot
 	@$(PY) -m benchmarks.plan --profile $(PROFILE)

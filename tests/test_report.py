@@ -37,6 +37,23 @@ def test_best_second_and_third_are_marked_as_the_paper_does():
     assert wide.loc["theirs", "KLD, paper"] == "0.700" and wide.loc["ours", "KLD, paper"] == ""
 
 
+def test_a_damaged_provenance_is_begun_anew_and_a_cut_table_of_the_paper_named(
+    figures, capsys, monkeypatch, tmp_path
+):
+    for damage in ("", '{"a": ', "[1, 2]"):
+        figures.mkdir(exist_ok=True)
+        (figures / "provenance.json").write_text(damage)
+        report.save_provenance("t", "test", {}, {})
+        assert list(json.loads((figures / "provenance.json").read_text())) == ["t"]
+        assert "provenance.json was damaged" in capsys.readouterr().out
+    text = (report.ROOT / "lib" / "paper" / "table1.csv").read_text()
+    (tmp_path / "lib" / "paper").mkdir(parents=True)
+    (tmp_path / "lib" / "paper" / "table1.csv").write_text(text.rpartition("\n")[0][:-3])
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match=r"table1\.csv .* git checkout"):
+        report.paper_table("table1")
+
+
 def test_ties_share_a_place():
     values = TIDY[TIDY.metric == "CC"].assign(value=[0.5, 0.5, 0.1])
     cells = list(report.wide_table(values)["CC ↑"])
