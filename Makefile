@@ -45,7 +45,7 @@ export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 .NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
 .DELETE_ON_ERROR:
-.PHONY: help setup data reproduce refresh verify test lint lab bench plan train try lock clean check-notebooks
+.PHONY: help setup data reproduce refresh verify test lint lab bench chaos plan train try lock clean check-notebooks
 
 help: ## print this
 	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
@@ -59,7 +59,7 @@ help: ## print this
 	@echo '  DATA_DIR   where the data sets are (default: data/)'
 	@echo '  PYTHON     the Python (3.11 or newer) that .venv is made with'
 	@echo '  IMAGES     the folder of your own pictures that try judges'
-	@echo '  ARGS       passed on by test, bench, try and lock'
+	@echo '  ARGS       passed on by test, bench, chaos, try and lock'
 
 setup: $(INSTALLED) ## create .venv from the lock, or bring it up to date
 
@@ -98,6 +98,9 @@ lab: $(INSTALLED) ## open JupyterLab
 
 bench: $(INSTALLED) ## measure speed against peer implementations
 	@$(PY) -m benchmarks.bench $(ARGS)
+
+chaos: $(INSTALLED) ## kill runs, damage their cache, fill the disk, 50 times; compare the tables
+	@$(PY) -m benchmarks.chaos $(if $(NB),--notebooks $(NB)) $(ARGS)
 
 plan: $(INSTALLED) ## say what PROFILE costs here: disk, time, memory, from costs measured on the spot
 	@$(PY) -m benchmarks.plan --profile $(PROFILE)

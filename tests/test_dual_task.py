@@ -227,12 +227,17 @@ def test_a_trained_network_and_its_scores_are_found_again(experiment, monkeypatc
     scores = dual_task.judged(experiment, path, chosen.test)
     expected = training.predict(load_baseline(path), experiment.images[chosen.test])
     assert np.array_equal(scores, expected)
-    monkeypatch.setattr(training, "train", None)
-    monkeypatch.setattr(training, "predict", None)
     seen = []
-    assert dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen.train, seen.append) == path
-    assert [row["epoch"] for row in seen[0]] == [1, 2, 3]
-    assert np.array_equal(dual_task.judged(experiment, path, chosen.test), scores)
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "train", None)
+        patched.setattr(training, "predict", None)
+        fit = dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen.train, seen.append)
+        assert fit == path and [row["epoch"] for row in seen[0]] == [1, 2, 3]
+        assert np.array_equal(dual_task.judged(experiment, path, chosen.test), scores)
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
+    dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen.train)
+    assert path.read_bytes() == content, "damaged, so trained again"
 
 
 def test_each_repeat_answers_for_its_own_images(experiment):

@@ -22,6 +22,7 @@ from lib import iqa, models, report
 from lib._torchvision import ensure_torchvision_imports
 from lib.data.sacid import SACID
 from lib.data.sample_quality import distort
+from lib.models import saliency
 from lib.models.backbones import best_device
 from lib.paths import ROOT
 from tests.test_notebooks import prose
@@ -141,6 +142,19 @@ def test_a_constant_map_gives_the_plain_metric_and_only_the_shape_of_a_map_matte
 def test_what_a_metric_cannot_work_with_is_refused(name, images, reference, saliency, message):
     with pytest.raises(ValueError, match=message):
         iqa.available([name])[0][0](images, reference, saliency)
+
+
+def test_cut_weights_are_named_with_the_mend(tmp_path, monkeypatch):
+    for name in ("brisque", "baseline-lite0", "saliency-lite0"):
+        content = models.weights_path(name).read_bytes()
+        (tmp_path / f"{name}.safetensors").write_bytes(content[: len(content) // 2])
+    monkeypatch.setenv("WEIGHTS_DIR", str(tmp_path))
+    opened, missing = iqa.available(["BRISQUE"])
+    assert not opened and "brisque.safetensors is not BRISQUE's" in missing["BRISQUE"]
+    assert "git checkout -- weights" in missing["BRISQUE"]
+    for load in (lambda: models.load("baseline-lite0"), saliency.load_readout):
+        with pytest.raises(ValueError, match=r"-lite0\.safetensors is not .*git checkout"):
+            load()
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,12 @@ def test_markdown_keeps_every_digit_and_bounds_tiny_p_values():
     lines = report.markdown(rows).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
     assert cells == [["a", "-0.040", "0.500", "< 0.001", "3"], ["b", "+0.570", "", "0.250", "4"]]
+
+
+def test_a_damaged_provenance_is_begun_anew(figures, capsys):
+    for damage in ("", '{"a": ', "[1, 2]"):
+        figures.mkdir(exist_ok=True)
+        (figures / "provenance.json").write_text(damage)
+        report.save_provenance("t", "test", {}, {})
+        assert list(json.loads((figures / "provenance.json").read_text())) == ["t"]
+        assert "provenance.json was damaged" in capsys.readouterr().out

@@ -17,7 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from lib import x264
 from lib.codec import BITRATES, PRESETS, TEST_CASES, aq_offsets, macroblock_map, solve_offsets
-from lib.data import load
+from lib.data import load, simulated_sacid
 from lib.data.sacid import SACID, read_scores
 from lib.data.simulated_sacid import build, read, seen_psnr
 from lib.images import read_image
@@ -42,6 +42,20 @@ class Pictures(Dataset):
         image = [gray, coffee()[100:229, 200:373]][index]
         density = middle(image) / middle(image).sum()
         return Record(self.names[index], image, density=density)
+
+
+def test_a_tree_of_the_cache_that_was_damaged_is_made_again(empty_cache, monkeypatch, capsys):
+    monkeypatch.setattr(simulated_sacid.data, "load", lambda *_, **__: Pictures())
+    root = simulated_sacid.open(None, assessors=60, votes_per_pair=12).root
+    before, picture = contents(root), f"compressed/odd/{TEST_CASES[0]}.jpg"
+    with Image.open(root / picture) as lost:
+        lost.save(root / "bare.jpg")  # its comment with the row of the manifest is gone
+    bare = (root / "bare.jpg").read_bytes()
+    (root / "bare.jpg").unlink()
+    for name, content in (("votes.csv", b"voter\n"), ("saliency/odd.png", b""), (picture, bare)):
+        (root / name).write_bytes(content)
+        simulated_sacid.open(None, assessors=60, votes_per_pair=12)
+        assert contents(root) == before and "was damaged" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,16 @@
 """Training learns, takes up its own checkpoints only, and stops early with a reason."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from lib import losses
+from lib import data, losses
 from lib.losses import Recipe, iqa_loss
 from lib.models.baseline import Baseline
-from lib.training import predict, train
+from lib.training import Run, predict, resized_images, train
 
 RECIPE = Recipe(
     epochs=6, batch_size=4, image_size=40, crop_size=32, lr_backbone=1e-4, lr_head=1e-2, average=0.5
@@ -44,6 +45,25 @@ def test_loss_falls_and_scores_are_on_the_targets_scale(undisturbed):
     scores = predict(model, IMAGES)
     assert np.corrcoef(scores, TARGETS)[0, 1] > 0.7, "whatever the head's random start says"
     assert abs(scores.mean() - TARGETS.mean()) < 0.5
+
+
+def test_what_was_damaged_is_made_again_with_a_word(start, tmp_path, capsys, empty_cache):
+    begin = partial(Run, start, RECIPE, 6, tmp_path / "last.pt", "key")
+    begin().save({"epoch": 1})
+    assert begin().log == [{"epoch": 1}]
+    content = (tmp_path / "last.pt").read_bytes()
+    torch.save({"epoch": 3}, tmp_path / "foreign.pt")
+    foreign = (tmp_path / "foreign.pt").read_bytes()
+    for damage in (b"", b"<html></html>", content[: len(content) // 2], foreign):
+        (tmp_path / "last.pt").write_bytes(damage)
+        assert begin().log == []
+        assert "last.pt is not as we wrote it: trained from the start" in capsys.readouterr().out
+    photographs = data.load("sample-saliency")
+    pixels = np.array(resized_images(photographs, 32))
+    (path,) = (empty_cache / "resized").iterdir()
+    for damage in (b"", path.read_bytes()[:-9], b"\0" * path.stat().st_size):
+        path.write_bytes(damage)
+        assert np.array_equal(resized_images(photographs, 32), pixels)
 
 
 def test_a_checkpoint_of_another_recipe_is_not_taken_up(start, tmp_path):

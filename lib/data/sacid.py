@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from lib.codec import TEST_CASES
 from lib.data.download import Source, on_disk
