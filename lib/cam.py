@@ -34,7 +34,8 @@ def extract_cam(
     Parameters
     ----------
     model, images
-        The model maps BxCxHxW, normalised as it wants it, to (B,) or (B, 1) scores.
+        The model maps BxCxHxW, normalised as it wants it, to (B,) or (B, 1) scores. It is explained
+        as in `eval` mode, and left as it was found.
     layer
         A part of `model` whose output is a feature map BxKxhxw.
     method
@@ -51,6 +52,10 @@ def extract_cam(
         known = f"one of {', '.join(METHODS)} and its sign cam or lapack"
         raise ValueError(f"the CAM must be {known}, not {method!r} and {eigen_sign!r}")
     mirrorings, factors = ((False, True), BRIGHTNESS) if aug_smooth else ((False,), (1.0,))
+    if not (isinstance(images, torch.Tensor) and images.dim() == 4 and images.is_floating_point()):
+        raise ValueError("images must be a float tensor BxCxHxW, normalised as the model wants it")
+    if any(p.is_inference() for p in (*model.parameters(), *model.buffers())):
+        raise ValueError("a model made in torch.inference_mode() has no gradients; make it outside")
     views = [(images.flip(-1) if m else images) * f for m in mirrorings for f in factors]
     size = (images.shape[-1], images.shape[-2])
     found = []
@@ -64,6 +69,7 @@ def extract_cam(
     return maps.mean(axis=(0, 1), dtype=np.float32)
 
 
+@torch.inference_mode(False)
 def _activations_and_gradients(
     model: nn.Module, images: torch.Tensor, layer: nn.Module
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,13 +83,15 @@ def _activations_and_gradients(
         kept.append(output.detach().requires_grad_())
         return kept[-1]
 
+    training = {module: module.training for module in model.modules()}
+    model.eval()
     trainable = [p for p in model.parameters() if p.requires_grad]
     for parameter in trainable:  # without them, no graph is built below the layer
         parameter.requires_grad_(False)
     handle = layer.register_forward_hook(restart)
     try:
         with torch.enable_grad():
-            scores = model(images)
+            scores = model(images.clone())  # an inference tensor's copy is a plain one
         if not kept:
             raise ValueError(f"the model does not use the layer {name}")
         if not torch.isfinite(scores).all():
@@ -91,6 +99,8 @@ def _activations_and_gradients(
         (gradients,) = torch.autograd.grad(scores.sum(), kept[-1])
     finally:
         handle.remove()
+        for module, mode in training.items():
+            module.training = mode
         for parameter in trainable:
             parameter.requires_grad_(True)
     return kept[-1].detach().float(), gradients.float()

@@ -1,69 +1,181 @@
 """Pictures: read from any common kind of file, checked in one place, resized.
 
-Inside the project a picture is HxWx3 uint8 RGB. `as_rgb` is the door: what a user may hand over is
+Inside the project a picture is HxWx3 uint8 sRGB. `as_rgb` is the door: what a user may hand over is
 converted here by a stated rule, or refused in one sentence.
 """
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+if find_spec("pillow_heif"):  # not asked for in requirements.in; who has it can read HEIC
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
 
 LEAST_SIDE = 64  # pixels: a map needs 2x2 cells, and networks have stride 32
+AGAIN, CONVERT = "delete it and download it again", "convert it to PNG or JPEG"
+FOREIGN = (  # how files begin that Pillow does not read, what they are, and the mend
+    (rb"\Z", "it is empty", AGAIN),
+    (rb"version https://git-lfs", "it is a Git LFS pointer", "get the picture with `git lfs pull`"),
+    (rb".{4}ftyp.{,40}avi[fs]", "it is AVIF", f"{CONVERT}, or install a newer Pillow"),
+    (rb".{4}ftyp(he|mif|msf)", "it is HEIC", f"{CONVERT}, or run `pip install pillow-heif`"),
+    (rb"\xff\n|.{4}JXL ", "it is JPEG XL", CONVERT),
+    (rb"\s*<(svg|\?xml)", "it is an SVG drawing", CONVERT),
+    (rb"\s*<", "it is a web page", AGAIN),
+)
+RAW = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"}
+UNABLE = re.compile("(?i)ghostscript|memory|not available|supported|implemented")
+# A profile that moves none of these colours by more than rounding does is sRGB, whatever its name.
+PROBE = Image.fromarray(np.indices((8, 8, 8), np.uint8).reshape(3, 8, 64).transpose(1, 2, 0) * 36)
 
 
 def as_rgb(image: np.ndarray | Image.Image | str | Path) -> np.ndarray:
     """Turn a picture of any usual form into a contiguous HxWx3 uint8 RGB array.
 
     A path is read, a Pillow image converted. Arrays: gray (HxW or HxWx1) is repeated over the
-    channels; alpha is laid over white; uint16 is divided by 257; float must lie in [0, 1] and is
-    multiplied by 255. Anything else is a ValueError that says what to do.
+    channels; alpha is laid over white; uint16 is divided by 257 (values up to 255 are 8-bit data
+    and stay); float must lie in [0, 1] and is multiplied by 255. Anything else is a ValueError that
+    says what to do.
     """
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, Image.Image):
         return _from_pillow(image)
+    if np.ma.is_masked(image):
+        raise ValueError("a picture must have all its pixels; fill the masked ones first")
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
     if image.size == 0 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
         raise ValueError(f"a picture must be HxW, HxWx3 or HxWx4 with pixels, not {image.shape}")
-    if image.dtype == np.uint16:
-        image = np.rint(image / 257).astype(np.uint8)
-    elif image.dtype.kind == "f":
-        if not (image.min() >= 0 and image.max() <= 1):  # NaN is neither
-            raise ValueError("a picture of floats must be finite and from 0 to 1; scale it first")
-        image = np.rint(255 * image.astype(np.float64)).astype(np.uint8)
-    elif image.dtype != np.uint8:
+    if image.dtype.kind != "f" and image.dtype not in (np.uint8, np.dtype(">u2"), np.uint16):
         raise ValueError(f"a picture must be uint8, uint16 or float from 0 to 1, not {image.dtype}")
-    return _from_pillow(Image.fromarray(image))
+    return _from_pillow(Image.fromarray(_to_8_bit(image)))
+
+
+def check_batch(images: np.ndarray) -> np.ndarray:
+    """Return BxHxWx3 uint8 pictures, contiguous (a tensor as it is), or refuse: ValueError."""
+    shape, kind = np.shape(images), getattr(images, "dtype", type(images).__name__)
+    good = len(shape) == 4 and shape[3] == 3 and 0 not in shape and not np.ma.is_masked(images)
+    if not (good and str(kind) in ("uint8", "torch.uint8")):
+        raise ValueError(f"images must be BxHxWx3 uint8, not {tuple(shape)} {kind}")
+    return np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file of any format that Pillow reads, or name the file that is none."""
+    """Read an image file as HxWx3 uint8 sRGB, turned upright, its first frame; alpha over white.
+
+    16 bits, and floats, are scaled as by `as_rgb`; an embedded colour profile is followed. A file
+    that can't be read is a ValueError that names it and the mend, or the system's OSError.
+    """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no image at {path}")
+        what = "no image" if not Path(path).exists() else "a folder or a device, no image,"
+        link = ", to which a link leads," if Path(path).is_symlink() else ""
+        raise FileNotFoundError(f"{what} at {path}{link}")
+    if Path(path).suffix.lower() in RAW:  # TIFF reads the thumbnail of some
+        raise ValueError(f"{path} is not a readable image (it is a camera's raw data); {CONVERT}")
     try:
         with Image.open(path) as picture:
+            picture.load()
             return _from_pillow(picture)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        advice = "delete it and download it again"
-        raise ValueError(f"{path} is not a readable image ({error}); {advice}") from error
+    except Exception as error:  # what Pillow raises on a damaged file may be anything
+        if isinstance(error, _OutOfRangeError):
+            raise ValueError(f"{path}: {error}") from error
+        if isinstance(error, OSError) and error.errno:
+            mend = "; allow it with `chmod u+r`" if isinstance(error, PermissionError) else ""
+            raise type(error)(f"{path} can't be read ({error.strerror}){mend}") from error
+        what, mend = _fault(path, error)
+        raise ValueError(f"{path} is not a readable image ({what}); {mend}") from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Return the height and width that `read_image` gives a picture, from the file's header."""
+    with Image.open(path) as picture:
+        turned = picture.getexif().get(0x0112, 1) > 4  # orientations 5 to 8 lie on their side
+        return picture.size if turned else picture.size[::-1]
+
+
+def foreign(path: str | Path) -> tuple[str, str] | None:
+    """Say what a file is, and the mend, if its first bytes are of a kind in `FOREIGN`."""
+    with Path(path).open("rb") as file:
+        start = file.read(64)
+    return next((rest for begin, *rest in FOREIGN if re.match(begin, start, re.DOTALL)), None)
+
+
+def _fault(path: str | Path, error: Exception) -> tuple[str, str]:
+    """Say what keeps a file from being read, and the mend."""
+    if isinstance(error, Image.DecompressionBombError):
+        size, limit = (int(n) / 1e6 for n in re.findall(r"\d+", str(error))[:2])
+        what = f"it has {size:.0f} megapixels, more than the limit of {limit:.0f}"
+        return what, "reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS"
+    if isinstance(error, UnidentifiedImageError):
+        unknown = "Pillow does not know its kind, or it is damaged", f"leave it out, or {CONVERT}"
+        return foreign(path) or unknown
+    what = " ".join(str(error).split()) or type(error).__name__
+    return what, CONVERT if UNABLE.search(f"{type(error)} {what}") else AGAIN
+
+
+class _OutOfRangeError(ValueError):
+    """Pixels of a healthy picture that no rule turns into 8 bits."""
+
+
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Scale numbers to uint8 by the rule of `as_rgb`, or say that none of it applies."""
+    if values.dtype == np.uint8:
+        return values
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f":
+        if not (low >= 0 and high <= 1):  # NaN is neither
+            raise _OutOfRangeError(
+                "a picture of floats must be finite and from 0 to 1; scale it first"
+            )
+        return np.rint(255 * values.astype(np.float64)).astype(np.uint8)
+    if not (low >= 0 and high <= 65535):
+        raise _OutOfRangeError(
+            f"a picture of 16 bits goes from 0 to 65535, not {low} to {high}; scale it"
+        )
+    # 16-bit pictures run to 65535; those with a smaller range were 8-bit data in a wide mode.
+    return np.rint(values / 257 if high > 255 else values).astype(np.uint8)
 
 
 def _from_pillow(picture: Image.Image) -> np.ndarray:
-    picture = ImageOps.exif_transpose(picture)
+    picture, alpha = ImageOps.exif_transpose(picture), None
+    profile, clear = (picture.info.get(name) for name in ("icc_profile", "transparency"))
     if picture.mode.startswith(("I", "F")):  # 16- or 32-bit gray: Pillow would clip, not scale
-        gray = np.asarray(picture, dtype=np.float64)
-        # 16-bit files run to 65535; files with a smaller range were 8-bit data in a wide mode.
-        gray = gray / 257 if gray.max() > 255 else gray
-        picture = Image.fromarray(np.clip(np.rint(gray), 0, 255).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
+        values = np.asarray(picture)
+        picture = Image.fromarray(_to_8_bit(values))
+        if clear is not None:
+            alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
+    elif picture.mode in ("RGBA", "LA", "PA") or clear is not None:
+        alpha = picture.convert("RGBA").getchannel("A")
+    if picture.mode not in ("L", "CMYK", "LAB"):
+        picture = picture.convert("L" if picture.mode == "LA" else "RGB")
+    picture = _to_srgb(picture, profile) if profile else picture.convert("RGB")
+    if alpha:
+        picture.putalpha(alpha)
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return np.array(picture.convert("RGB"))  # a copy: the caller may write to it
+
+
+def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    """Convert by an embedded profile; one that is sRGB, broken, or of other channels is ignored."""
+    probe = PROBE.convert(picture.mode)
+    try:
+        source, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, srgb, picture.mode, "RGB")
+        moved = np.int16(ImageCms.applyTransform(probe, transform)) - np.int16(probe.convert("RGB"))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture.convert("RGB")
+    if np.abs(moved).max() <= 2:
+        return picture.convert("RGB")
+    return ImageCms.applyTransform(picture, transform)
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:

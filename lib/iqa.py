@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 from lib import models
 from lib._torchvision import ensure_torchvision_imports
+from lib.images import check_batch
 from lib.models.backbones import best_device
 from lib.models.published import explain
 from lib.models.sgdnet import VARIANTS, load_sgdnet
@@ -69,13 +70,14 @@ class Metric(Entry):
         `reference` is HxWx3 uint8; `saliency` HxW, non-negative, of any sum. What the metric does
         not read may be left out. In a batch float32 sums come out a little different.
         """
-        good = images.ndim == 4 and images.shape[-1] == 3 and images.dtype == np.uint8
-        require(good, f"images must be BxHxWx3 uint8, not {images.shape} {images.dtype}")
-        shape = images.shape[1:]
+        shape = (images := check_batch(np.asarray(images))).shape[1:]
         good = not self.reads_reference or np.shape(reference) == shape
         require(good, f"{self.name} needs the reference, {shape} as the images")
         good = not self.reads_saliency or np.shape(saliency) == shape[:2]
         require(good, f"{self.name} needs the saliency map, {shape[:2]} as the images")
+        if self.reads_reference:
+            (reference,) = check_batch(np.asarray(reference)[None])
+        saliency = np.asarray(saliency) if self.reads_saliency else None
         scores = self.score(images, reference, saliency)
         return scores.double().cpu().numpy().reshape(len(images))
 

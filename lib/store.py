@@ -45,7 +45,7 @@ def fingerprint(parts: Iterable[object]) -> str:
     """Digest a series of values (their `str`) into 16 hex characters, order included."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part if isinstance(part, bytes) else str(part).encode())
+        digest.update(part if isinstance(part, bytes) else str(part).encode(errors="surrogatepass"))
         digest.update(b"\0")
     return digest.hexdigest()[:16]
 

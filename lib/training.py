@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from lib.images import resize_image
+from lib.images import check_batch, resize_image
 from lib.losses import Recipe, losses
 from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
@@ -141,6 +141,12 @@ class Run:
 
 
 def _check(images: np.ndarray, targets: np.ndarray, maps: Maps, recipe: Recipe) -> None:
+    (height, width), crop = check_batch(images).shape[1:3], recipe.crop_size
+    good = 0 < crop <= height == width
+    require(good, f"images must be squares that hold a crop of {crop}, not {height}x{width}")
+    least = 2 if recipe.correlation_weight else 1  # one score has no correlation
+    good = min(recipe.batch_size, len(images)) >= least
+    require(good, f"a batch needs {least} images or more; see batch_size and correlation_weight")
     good = len(images) == len(targets) and np.isfinite(targets).all() and targets.std() > 0
     require(good, f"{len(images)} images need as many finite targets, not all equal")
     if maps is None:

@@ -28,6 +28,7 @@ OPTIONS = {"preset": "medium", "x264-params": "keyint=1:scenecut=0:qcomp=1:iprat
 EXACT = ("BICUBIC", "ACCURATE_RND", "BITEXACT", "FULL_CHR_H_INP", "FULL_CHR_H_INT")
 SCALING = sum(Interpolation[name].value for name in EXACT)
 TOLERANCE = 0.02  # how far from the target, relative, is near enough
+LONGEST, LARGEST = 16384, 2**28  # sides of libx264; and FFmpeg's pixels, with 128 more a side
 MOST_ENCODES, CLOSEST = 12, 1 / 64  # encodes nearer in QP than this are not told apart
 
 
@@ -155,6 +156,9 @@ def _decoded(data: bytes) -> av.VideoFrame:
 def to_frame(image: np.ndarray) -> av.VideoFrame:
     """Turn HxWx3 uint8 RGB into a yuv420p frame, odd sides padded."""
     height, width = image.shape[:2]
+    if max(height, width) > LONGEST or (height + 128) * (width + 128) >= LARGEST:
+        size = f"{LONGEST} pixels a side and {LARGEST / 1e6:.0f} megapixels"
+        raise ValueError(f"libx264 takes up to {size}, not {width}x{height}; reduce the picture")
     even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
     space = {"dst_colorspace": "ITU601", "dst_color_range": "MPEG"}

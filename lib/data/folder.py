@@ -8,6 +8,7 @@ on opening, so that all that can't be used is known before a long computation st
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from lib.images import read_image
+from lib.images import AGAIN, foreign, read_image
 from lib.records import Dataset, Record
 from lib.store import fingerprint
 
@@ -67,7 +68,7 @@ class Folder(Dataset):
 
     def __getitem__(self, index: int) -> Record:
         path, at = self._places[name := self.names[index]]
-        return Record(name, read_image(path) if at is None else _frame(path, at))
+        return Record(name, read_image(path) if at is None else _frame(path, at)[1])
 
 
 def shown(name: str) -> str:
@@ -109,44 +110,53 @@ def _look(name: str, path: Path, frames: int) -> tuple[list, str] | str:
         if path.suffix.lower() not in FILMS:
             read_image(path)
             return [(name, None)], fingerprint([path.read_bytes()])
-        stamps = _sample(path, frames)
-        times = [f"{int(t) // 60}:{t % 60:04.1f}" for _, t in stamps]
-        if len(set(times)) < len(times):
-            times = [f"{int(t) // 60}:{t % 60:06.3f}" for _, t in stamps]
-        records = [(f"{name} @ {t}", stamp) for (stamp, _), t in zip(stamps, times, strict=True)]
-        stat = path.stat()  # a film is too long to digest
-        return records, f"{stat.st_size} {stat.st_mtime_ns} {stamps}"
+        times, stat = _times(path, frames), path.stat()  # too long to digest
+        digits = 1 if len({f"{t:.1f}" for t in times}) == len(times) else 3
+        clock = [divmod(round(t, digits), 60) for t in times]
+        names = [f"{name} @ {m:.0f}:{s:0{digits + 3}.{digits}f}" for m, s in clock]
+        return list(zip(names, times, strict=True)), f"{stat.st_size} {stat.st_mtime_ns} {times}"
     except (ValueError, OSError) as error:
         return " ".join(str(error).replace(str(path), name).split())
 
 
-def _sample(path: Path, frames: int) -> list[tuple[int, float]]:
-    with av.open(str(path)) as film:
-        stream = film.streams.video[0]
-        end = float((stream.duration or 0) * (stream.time_base or 0)) or (film.duration or 0) / 1e6
-    found = {}
-    for k in range(frames):
-        frame = _decoded(path, seconds=(k + 0.5) / frames * end)
-        found[frame.pts] = frame.time
-    return sorted(found.items())
+def _times(path: Path, frames: int) -> list[float]:
+    """Return the times, in seconds, of frames spread evenly over a film."""
+    with _film(path) as (film, stream):
+        tick = float(stream.time_base or 0)
+        start, length = (stream.start_time or 0) * tick, (stream.duration or 0) * tick
+        length = length or (film.duration or 0) / 1e6  # not every kind of file has the stream's
+        if not length:  # nor that: a recording from a browser
+            length = max((frame.time for frame in film.decode(stream)), default=0) - start
+    return sorted({_frame(path, start + (k + 0.5) / frames * length)[0] for k in range(frames)})
 
 
-def _decoded(path: Path, seconds: float) -> av.VideoFrame:
-    with av.open(str(path)) as film:
-        stream = film.streams.video[0]
-        film.seek(int(seconds / stream.time_base), stream=stream)
-        for frame in film.decode(stream):
-            if frame.time >= seconds:
-                return frame
-    raise ValueError(f"{path} ends before its time")
+def _frame(path: Path, seconds: float) -> tuple[float, np.ndarray]:
+    """Decode the first frame at a time or after it, or the last: its own time, and HxWx3 uint8 upright."""
+    with _film(path) as (film, stream):
+        film.seek(max(0, int((seconds - 0.001) / stream.time_base)), stream=stream)
+        found, rate = None, float(stream.average_rate or 25)
+        for found in film.decode(stream):
+            if found.time >= seconds - 1e-6:
+                break
+        if not found or found.is_corrupt or found.time + 1 / rate < seconds - 1e-3:
+            raise ValueError(f"{path} is damaged at {seconds:.1f} s; {AGAIN}")
+        image = np.rot90(found.to_ndarray(format="rgb24"), round(found.rotation / 90))
+        return found.time, np.ascontiguousarray(image)
 
 
-def _frame(path: Path, stamp: int) -> np.ndarray:
-    with av.open(str(path)) as film:
-        stream = film.streams.video[0]
-        film.seek(stamp, stream=stream)
-        frame = next(frame for frame in film.decode(stream) if frame.pts >= stamp)
-        return frame.to_ndarray(format="rgb24")
+@contextmanager
+def _film(path: Path) -> Iterator[tuple]:
+    """Open a film and its first video stream; what goes wrong is a ValueError with the path."""
+    try:
+        with av.open(str(path)) as film:
+            if not film.streams.video:
+                raise ValueError(f"{path} has sound, but no pictures; leave it out")
+            yield film, film.streams.video[0]
+    except av.PermissionError as error:
+        raise PermissionError(f"{path} can't be read; allow it with `chmod u+r`") from error
+    except av.FFmpegError as error:
+        what, mend = foreign(path) or (error.strerror, AGAIN)
+        raise ValueError(f"{path} is not a readable film ({what}); {mend}") from error
 
 
 open = Folder  # what `data.load` calls

@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from lib.codec import TEST_CASES
 from lib.data.download import Source, on_disk
-from lib.images import read_image
+from lib.images import image_size, read_image
 from lib.maps import resize_map
 from lib.records import Dataset, Record
 from lib.store import fingerprint
@@ -78,8 +77,7 @@ class SACID(Dataset):
     def saliency_map(self, sequence: str) -> np.ndarray:
         """Read the saliency map of a sequence: HxW float32 in [0, 1], of the reference's size."""
         saliency = read_image(self.root / "saliency" / f"{sequence}.png")[..., 0] / np.float32(255)
-        with Image.open(self.root / "reference" / f"{sequence}.png") as picture:
-            return resize_map(saliency, picture.size[::-1])
+        return resize_map(saliency, image_size(self.root / "reference" / f"{sequence}.png"))
 
 
 def read_scores(path: Path = PUBLISHED_SCORES) -> pd.DataFrame:

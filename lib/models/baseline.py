@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from lib.images import as_rgb, network_size, resize_image
+from lib.images import as_rgb, check_batch, network_size, resize_image
 from lib.maps import normalize_sum, resize_map
 from lib.models.backbones import create_backbone, torch_seed
 from lib.store import write_atomically
@@ -51,7 +51,7 @@ class Baseline(nn.Module):
 
     def normalize(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Turn BxHxWx3 uint8 into the Bx3xHxW float that the backbone was trained on."""
-        pixels = torch.as_tensor(images, device=self.mean.device).float() / 255
+        pixels = torch.as_tensor(check_batch(images), device=self.mean.device).float() / 255
         return ((pixels - self.mean) / self.std).permute(0, 3, 1, 2)
 
     @property

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lib.images import check_batch
+
 VERSION = 1  # of the numbers in the cache
 # Pixels: KonIQ-10k's 512x384, at which pyiqa trains TOPIQ, DBCNN and HyperIQA; SALICON has 640x480.
 # MANIQA's authors squeezed KonIQ-10k's 1024x768 to `WHOLE`, CLIP-IQA+'s took it as it is.
@@ -102,7 +104,7 @@ class Published(nn.Module):
 
     def normalize(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Turn BxHxWx3 uint8 into the Bx3xHxW float that the layers of the network see."""
-        pixels = torch.as_tensor(images, device=self.mean.device).permute(0, 3, 1, 2)
+        pixels = torch.as_tensor(check_batch(images), device=self.mean.device).permute(0, 3, 1, 2)
         return (pixels.float() / 255 - self.mean) / self.std
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

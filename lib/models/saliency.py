@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from lib.images import network_size, resize_image
+from lib.images import as_rgb, network_size, resize_image
 from lib.maps import normalize_sum, resize_map
 from lib.models.backbones import create_backbone, torch_seed
 from lib.models.msinet import load_msinet
@@ -115,9 +115,9 @@ class SaliencyPredictor:
     def __init__(self, readout: ReadOut):
         self.readout = readout.eval()
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Density HxW float32 (sums to 1) of an HxWx3 uint8 image, mirrored views averaged."""
-        (density,) = predict_grid([self.readout], image)
+    def __call__(self, picture: object) -> np.ndarray:
+        """Density HxW float32 (sums to 1) of what `as_rgb` takes, mirrored views averaged."""
+        (density,) = predict_grid([self.readout], image := as_rgb(picture))
         return normalize_sum(resize_map(density, image.shape[:2]))
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lib.images import check_batch
 from lib.models import FETCH, load_published
 
 # variant -> how its file gets here
@@ -69,7 +70,8 @@ class SGDNet(nn.Module):
     def normalize(self, images: np.ndarray) -> torch.Tensor:
         """Turn BxHxWx3 uint8 RGB into the Bx3xHxW float that the network was trained on."""
         device = self.conv1.weight.device
-        bgr = torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).to(device).float()
+        bgr = np.ascontiguousarray(check_batch(images)[..., ::-1])
+        bgr = torch.from_numpy(bgr).to(device).float()
         return (bgr - torch.tensor(MEAN_BGR, device=device)).permute(0, 3, 1, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
