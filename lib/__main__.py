@@ -113,8 +113,7 @@ def _try(options: argparse.Namespace) -> bool:
         raise NotADirectoryError(f"{folder} is no folder; give the one that holds the pictures")
     if shown(str(folder)) != str(folder):
         raise ValueError(f"{shown(str(folder))}: the name is no UTF-8; rename the folder")
-    default = ROOT / "build" / "try" / (folder.name or "pictures")
-    output = (options.output or default).expanduser().resolve()
+    output = (options.output or ROOT / "build" / "try" / folder.name).expanduser().resolve()
     if output.is_relative_to(folder):
         raise ValueError(f"the results would lie among the pictures, in {output}; give --output")
     chosen = {"FOLDER": str(folder), "OUTPUT": str(output), "STRICT": options.strict}

@@ -28,11 +28,10 @@ AT_ONCE = min(4, os.cpu_count() or 1)  # pictures in memory while the folder is 
 class Folder(Dataset):
     """Every picture of a folder, and `frames` frames of every film, named by the path inside it.
 
-    `digests` maps each record to a digest of its content. `skipped` maps the files that can't be
-    used to the reason, in a sentence; with `strict` they are one ValueError that names them all.
-    Hidden files and systems' own (Thumbs.db) don't count.
-    A folder that is not there or that may not be read is an OSError, one without a picture a
-    ValueError.
+    `digests` holds a digest of each record's content, `skipped` why a file can't be used, in a
+    sentence; with `strict` these are one ValueError that names them all. Hidden files and systems'
+    own (Thumbs.db) don't count. A folder that is not there or that may not be read is an OSError,
+    one without a picture a ValueError.
     """
 
     kind = "own pictures, without labels"
