@@ -11,8 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from lib.images import read_image, resize_image
+from lib.images import as_rgb, resize_image
 from lib.maps import fixation_density
 from lib.records import Dataset, Record
 from lib.store import fingerprint
@@ -42,7 +43,9 @@ def photograph(name: str) -> np.ndarray:
     if not path.is_file():
         where = f"the installed package {package}; see to its version: `make setup`"
         raise FileNotFoundError(f"{file} is not in {where}")
-    return shrink(read_image(path), 640)
+    with Image.open(path) as picture:
+        picture.info.pop("icc_profile", None)  # our numbers were made from pixels as stored
+        return shrink(as_rgb(picture), 640)
 
 
 def shrink(image: np.ndarray, long_side: int) -> np.ndarray:
