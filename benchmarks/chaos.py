@@ -177,10 +177,17 @@ def main(arguments: list[str] | None = None) -> int:
         tqdm.write(" | ".join(str(value) for value in rows[-1].values()))
     table = pd.DataFrame(rows)
     print(f"\n{table.to_string(index=False)}\n")
-    hit, bad = table.killed.str.contains(" of ").sum(), (table.result != "same").sum()
-    print(f"{len(table)} points: {hit} kills hit a running process; {bad} lost or different")
+    hit, bad = table.killed.str.contains(" of "), (table.result != "same").sum()
+    kernel = hit & ~table.killed.str.endswith(" 1 processes")
+    print(
+        f"{len(table)} points: {hit.sum()} kills hit a running process, {kernel.sum()} its kernel"
+    )
+    print(f"{bad} lost or different")
     return int(bad > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except RuntimeError as error:
+        sys.exit(f"error: {error}")

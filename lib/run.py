@@ -105,7 +105,7 @@ def execute(notebook: Path, output: Path, chosen: dict[str, object], bar: bool =
     running, failed = (output.with_suffix(f".{s}.ipynb") for s in ("running", "failed"))
     kernel = {"kernel_name": "python3", "language": "python", "kernel_manager_class": ThisPython}
     streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr, "progress_bar": bar}
-    source, started = notebook.resolve(), time.time()
+    source, made_from = notebook.resolve(), _newest(notebook, output)
     # papermill takes braces in a path for parameters to fill in
     paths = [str(p).translate({123: "{{", 125: "}}"}) for p in (source, running.resolve())]
     try:
@@ -120,9 +120,17 @@ def execute(notebook: Path, output: Path, chosen: dict[str, object], bar: bool =
         raise NotebookError(
             f"{notebook.name} failed{cell}; the copy is kept as {failed}\n{why}"
         ) from error
-    os.utime(running, (started, started))  # an edit made during the run is newer than its result
+    # As old as what it was made from, not the clock: an edit made during the run is newer.
+    os.utime(running, (made_from + 1e-3,) * 2)
     running.replace(output)
     failed.unlink(missing_ok=True)
+
+
+def _newest(notebook: Path, output: Path) -> float:
+    """Return the time of the newest file that, to make, a result depends on."""
+    files = [notebook, ROOT / "requirements.txt", output.with_name(".inputs")]
+    files += (p for part in ("lib", "profiles", "weights") for p in (ROOT / part).rglob("[!.]*"))
+    return max(p.stat().st_mtime for p in files if p.is_file() and "__pycache__" not in p.parts)
 
 
 def run(

@@ -10,12 +10,12 @@ import hashlib
 import io
 import json
 import mmap
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -32,23 +32,20 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     The temporary file is removed if `write` fails (full disk, interrupt); an OSError names `path`.
     """
+    temporary = path.with_name(f".{uuid4().hex}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            write(temporary)
-            temporary.chmod(0o644)  # mkstemp makes it private
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write(temporary)
+        temporary.replace(path)
     except OSError as error:
         if error.errno is None:  # not the system's, and says all
             raise
         advice = "make room, or let CACHE_DIR and FIGURES_DIR name folders that can be written to"
         text = f"{path} can't be written ({error.strerror}); {advice}"
         raise OSError(error.errno, text) from error
+    finally:
+        with suppress(OSError):  # it never came to be, or was moved
+            temporary.unlink()
 
 
 def write_sealed(path: Path, blocks: Iterable[bytes]) -> None:

@@ -137,6 +137,9 @@ def test_an_edit_made_during_the_run_is_newer_than_its_result(tmp_path):
     run.execute(notebook, tmp_path / "build" / "01_tiny.ipynb", {})
     result = (tmp_path / "build" / "01_tiny.ipynb").stat().st_mtime
     assert notebook.stat().st_mtime < result < (tmp_path / "edited").stat().st_mtime
+    os.utime(notebook, (4e9, 4e9))  # edited when the clock stood wrong: fresh all the same
+    run.execute(notebook, tmp_path / "build" / "01_tiny.ipynb", {})
+    assert 4e9 < (tmp_path / "build" / "01_tiny.ipynb").stat().st_mtime < 4e9 + 1
 
 
 def test_a_failing_cell_stops_with_its_number_and_keeps_the_copy(tmp_path, capfd):
