@@ -61,15 +61,11 @@ def bootstrap_interval(
     `values` holds one value a unit, (n,); arrays of a tuple are resampled together, and `statistic`
     takes as many (`srocc`, say).
     """
-    interval = scipy.stats.bootstrap(
-        _check_scores(*(values if isinstance(values, tuple) else (values,))),
-        statistic,
-        n_resamples=n_boot,
-        batch=256,  # bounds the memory; the resamples do not depend on it
-        method="percentile",
-        paired=True,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    samples = _check_scores(*(values if isinstance(values, tuple) else (values,)))
+    # The batch bounds the memory; the resamples do not depend on it.
+    options = {"method": "percentile", "n_resamples": n_boot, "batch": 256, "paired": True}
+    options["rng"] = np.random.default_rng(seed)
+    interval = scipy.stats.bootstrap(samples, statistic, **options).confidence_interval
     return float(interval.low), float(interval.high)
 
 

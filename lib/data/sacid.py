@@ -30,13 +30,9 @@ from lib.tables import read_csv
 PUBLISHED_SCORES = Path(__file__).with_name("sacid_scores.csv")  # moses.csv, as published
 # No commit or hash of SACID could be had when this was written: the newest state of its main branch
 # is fetched, and the names of its 841 files and the kind of each image are checked.
-SOURCE = Source(
-    url="https://codeload.github.com/Alexkkir/SACID/zip/HEAD",
-    about="770 MB",
-    limit_mb=2000,
-    files={name: name for name in ("reference/", "compressed/", "saliency/", "moses.csv")},
-    manifest="sacid.txt",
-)
+URL = "https://codeload.github.com/Alexkkir/SACID/zip/HEAD"
+FILES = {name: name for name in ("reference/", "compressed/", "saliency/", "moses.csv")}
+SOURCE = Source(URL, "770 MB", FILES, limit_mb=2000, manifest="sacid.txt")
 
 
 class SACID(Dataset):

@@ -118,10 +118,7 @@ def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1
 
 def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor) -> list[dict]:
     """Make the files of one sequence that do not stand yet; return its rows of the manifest."""
-    record, stems = images[index], [Path(name).stem for name in images.names]
-    sequence = stems[index]
-    if stems.count(sequence) > 1:  # a.jpg beside a.png
-        sequence = record.name.replace("/", "_")
+    record, sequence = images[index], Path(images.names[index]).stem
     path, map_path = (root / kind / f"{sequence}.png" for kind in ("reference", "saliency"))
     if not path.is_file():
         _save(record.image, path)

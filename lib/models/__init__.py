@@ -34,10 +34,9 @@ def load(name: str) -> Baseline:
         raise ValueError(f"there is no model {name!r}; choose one of {', '.join(known)}")
     path = weights_path(name)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no weights of {name!r} at {path}; `make train MODEL={name}` makes them from people's "
-            f"data (see `make data PROFILE={'paper' if name in PAPER else 'open'}`)"
-        )
+        source = f"people's data (see `make data PROFILE={'paper' if name in PAPER else 'open'}`)"
+        mend = f"`make train MODEL={name}` makes them from {source}"
+        raise FileNotFoundError(f"no weights of {name!r} at {path}; {mend}")
     network = load_baseline(path)
     network.long_side = known[name]
     return network

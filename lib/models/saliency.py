@@ -132,10 +132,8 @@ def load_readout(path: Path | None = None) -> ReadOut:
     """Read what `save_readout` wrote; by default the read-out that ships."""
     path = path or weights_dir() / f"{NAME}.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no saliency predictor at {path} (0.5 MB, part of the repository); {MEND}, or "
-            f"retrain it: `make train MODEL={NAME}`"
-        )
+        mend = f"{MEND}, or retrain it: `make train MODEL={NAME}`"
+        raise FileNotFoundError(f"no saliency predictor at {path} (0.5 MB); {mend}")
     readout = ReadOut()
     try:
         readout.load_state_dict({k: v.float() for k, v in load_file(path).items()})
