@@ -41,8 +41,7 @@ def as_rgb(image: np.ndarray | Image.Image | str | Path) -> np.ndarray:
 
     A path is read, a Pillow image converted. Arrays: gray (HxW or HxWx1) is repeated over the
     channels; alpha is laid over white; uint16 is divided by 257 (values up to 255 are 8-bit data
-    and stay); float must lie in [0, 1] and is multiplied by 255. Anything else is a ValueError that
-    says what to do.
+    and stay); float, in [0, 1], is multiplied by 255. Else: a ValueError that says what to do.
     """
     if isinstance(image, str | Path):
         return read_image(image)

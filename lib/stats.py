@@ -58,8 +58,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95 % percentile bootstrap interval of a statistic over units (Efron and Tibshirani 1993).
 
-    `values` holds one value a unit, (n,); arrays of a tuple are resampled together, and `statistic`
-    takes as many (`srocc`, say).
+    `values`: one a unit, (n,), or a tuple of arrays, resampled together, for `srocc` and the like.
     """
     samples = _check_scores(*(values if isinstance(values, tuple) else (values,)))
     # The batch bounds the memory; the resamples do not depend on it.

@@ -32,9 +32,8 @@ def design_study(
 
     Each pair is shown `votes_per_pair` times, either way round equally often. Assessors get equally
     many questions, to within one, in random order, never one pair of a sequence twice, and as many
-    `questions` with an obvious answer: `REFERENCE` against the first stimulus. Returns a row a
-    question: assessor (int), sequence, left, right, and verification: the obviously better side,
-    missing in ordinary questions.
+    `questions` with an obvious answer: `REFERENCE` against the first stimulus. A row a question:
+    assessor (int), sequence, left, right, verification (the better side; else missing).
     """
     if not 1 <= votes_per_pair <= assessors:
         raise ValueError(f"votes_per_pair must be from 1 to {assessors}: nobody sees a pair twice")

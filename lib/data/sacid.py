@@ -90,10 +90,7 @@ def read_map(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def read_scores(path: Path = PUBLISHED_SCORES) -> pd.DataFrame:
-    """Read scores in SACID's format, by default the published ones, in the order of the file.
-
-    Columns: sequence, test_case, subjective_score, preset, bpp (the target).
-    """
+    """Read SACID's scores in file order: sequence, test_case, subjective_score, preset, bpp."""
     scores = read_csv(path, ["sequence", "test_case"], ["subjective_score"])
     bad = ~scores.test_case.isin(TEST_CASES) | scores.duplicated(["sequence", "test_case"])
     bad |= scores.groupby("sequence").test_case.transform("size") != len(TEST_CASES)
