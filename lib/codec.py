@@ -64,8 +64,7 @@ def macroblock_map(saliency_map: np.ndarray) -> np.ndarray:
     """
     saliency_map = check_map(saliency_map, "saliency_map").astype(np.float64)
     saliency = blocks(saliency_map).mean(axis=(2, 3))
-    # 4096 levels: a map of 8 bits, averaged, has no finer ones that mean anything, and rounding
-    # errors must not make ranks.
+    # 4096 levels: finer ones of an averaged 8-bit map are rounding errors, and must not make ranks.
     levels = np.rint(saliency / (saliency.max() or 1.0) * 4095)
     return rankdata(levels).reshape(saliency.shape) / saliency.size
 

@@ -68,9 +68,8 @@ def proxies(
     """Give each photograph, `side` x `side` pixels, the saliency to learn from.
 
     "predictor": the read-outs of all repeats, each trained without its own fold. "observers": the
-    density observed on the photograph's content. Else a published network, the paper's "msi-net"
-    for one; these two are the same in every repeat. Returns RxNxGxG float32, each map summing to 1;
-    G = side / `training.MAP_STRIDE`.
+    density observed on the photograph's content. Else a published network, such as "msi-net"; these
+    two are the same in every repeat. Returns RxNxGxG float32, maps of sum 1; G = side / MAP_STRIDE.
     """
     cells = (side // training.MAP_STRIDE,) * 2
     if kind == "observers":

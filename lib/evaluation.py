@@ -59,20 +59,17 @@ def evaluate(
         others = np.random.default_rng([seed, k]).permutation(np.flatnonzero(fold != k))
         chosen = np.sort(others[:fit_images])
         densities = [dataset[i].density for i in chosen]
-        average = sum(normalize_sum(resize_map(d, PRIOR_GRID), np.float64) for d in densities)
+        total = sum(normalize_sum(resize_map(d, PRIOR_GRID), np.float64) for d in densities)
         # Dummies know where people look on average, and see no picture.
-        dummies = {
-            "CenterPrior": GaussianPrior.fit(densities).render,
-            "Average density": partial(resize_map, normalize_sum(average)),
-        }
+        average = partial(resize_map, normalize_sum(total))
+        dummies = {"CenterPrior": GaussianPrior.fit(densities).render, "Average density": average}
         examples = {m: [draw(d.shape) for d in densities] for m, draw in dummies.items()}
         examples |= {m: [found[i] for i in chosen] for m, found in extracted.items()}
         centers = examples["CenterPrior"]
         fitted.append({m: MapTransform.fit(e, densities, centers) for m, e in examples.items()})
-        tasks += [
-            (dataset, i, {m: e.paths[i] for m, e in extracted.items()}, dummies, fitted[k])
-            for i in np.flatnonzero(fold == k)
-        ]
+        for i in np.flatnonzero(fold == k):
+            paths = {m: e.paths[i] for m, e in extracted.items()}
+            tasks.append((dataset, i, paths, dummies, fitted[k]))
     scored = run_all(_score_record, tasks, jobs, f"scoring on {dataset.name}", "image")
     columns = ["method", "stage", "unit", "metric", "value"]
     table = pd.DataFrame([row for rows in scored for row in rows], columns=columns)

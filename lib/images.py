@@ -41,8 +41,7 @@ def as_rgb(image: np.ndarray | Image.Image | str | Path) -> np.ndarray:
 
     A path is read, a Pillow image converted. Arrays: gray (HxW or HxWx1) is repeated over the
     channels; alpha is laid over white; uint16 is divided by 257 (values up to 255 are 8-bit data
-    and stay); float must lie in [0, 1] and is multiplied by 255. Anything else is a ValueError that
-    says what to do.
+    and stay); float, in [0, 1], is multiplied by 255. Else: a ValueError that says what to do.
     """
     if isinstance(image, str | Path):
         return read_image(image)
@@ -130,17 +129,13 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
     """Scale numbers to uint8 by the rule of `as_rgb`, or say that none of it applies."""
     if values.dtype == np.uint8:
         return values
-    low, high = values.min(), values.max()
-    if values.dtype.kind == "f":
-        if not (low >= 0 and high <= 1):  # NaN is neither
-            raise _OutOfRangeError(
-                "a picture of floats must be finite and from 0 to 1; scale it first"
-            )
+    low, high, floats = values.min(), values.max(), values.dtype.kind == "f"
+    rule, most = ("floats must be finite and", 1) if floats else ("16 bits goes", 65535)
+    if not (low >= 0 and high <= most):  # NaN is neither
+        span = f"from 0 to {most}, not {low} to {high}"
+        raise _OutOfRangeError(f"a picture of {rule} {span}; scale it first")
+    if floats:
         return np.rint(255 * values.astype(np.float64)).astype(np.uint8)
-    if not (low >= 0 and high <= 65535):
-        raise _OutOfRangeError(
-            f"a picture of 16 bits goes from 0 to 65535, not {low} to {high}; scale it"
-        )
     # 16-bit pictures run to 65535; those with a smaller range were 8-bit data in a wide mode.
     return np.rint(values / 257 if high > 255 else values).astype(np.uint8)
 
@@ -172,10 +167,9 @@ def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
         transform = ImageCms.buildTransform(source, srgb, picture.mode, "RGB")
         moved = np.int16(ImageCms.applyTransform(probe, transform)) - np.int16(probe.convert("RGB"))
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture.convert("RGB")
-    if np.abs(moved).max() <= 2:
-        return picture.convert("RGB")
-    return ImageCms.applyTransform(picture, transform)
+        moved = 0
+    keep = np.abs(moved).max() <= 2
+    return picture.convert("RGB") if keep else ImageCms.applyTransform(picture, transform)
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:

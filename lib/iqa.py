@@ -37,10 +37,9 @@ OURS = ("baseline-", "control-", "sal-loss-", "gradcam-loss-")  # how our networ
 # variable wins. Training may leave its last loss in a checkpoint: a NumPy number, of NumPy 1 or 2.
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 _scalar = np.float64(0).__reduce__()[0]
-torch.serialization.add_safe_globals(
-    [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
-    + [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-)
+_allowed = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+_allowed += [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
+torch.serialization.add_safe_globals(_allowed)
 
 
 @dataclass(frozen=True)
@@ -190,11 +189,10 @@ def _pyiqa(name: str) -> tuple:
         network = pyiqa.create_metric(name, device=best_device())
     except Exception as error:  # those of urllib, requests and the hub are OSErrors
         bad = f"not plain numbers (nothing was run); delete them in {torch.hub.get_dir()}"
-        raise OSError(
-            f"the weights of {name!r} are {'not here' if isinstance(error, OSError) else bad} "
-            f"({str(error).splitlines()[0]}). With network this gets them: "
-            f'python -c "import lib.iqa, pyiqa; pyiqa.create_metric({name!r})"'
-        ) from error
+        why = f"{'not here' if isinstance(error, OSError) else bad} ({str(error).splitlines()[0]})"
+        mend = f'python -c "import lib.iqa, pyiqa; pyiqa.create_metric({name!r})"'
+        text = f"the weights of {name!r} are {why}. With network this gets them: {mend}"
+        raise OSError(text) from error
 
     def score(images: np.ndarray, reference: Maybe, _: Maybe) -> torch.Tensor:
         extra = [reference] if network.metric_mode == "FR" else []

@@ -21,8 +21,7 @@ class Recipe:
     lr_backbone: float = 3e-4  # AdamW; warm-up over a tenth of the steps, then a cosine to zero
     lr_head: float = 1e-3
     weight_decay: float = 0.05
-    # The stem and so many first stages keep their ImageNet weights: they hold few weights but cost
-    # nearly half of the backward pass.
+    # So many stages, and the stem, stay ImageNet's: few weights, half of the backward pass.
     frozen_stages: int = 2
     correlation_weight: float = 0.5  # of 1 - PLCC beside the squared error
     average: float = 0.995  # decay of the exponential average of the weights, per step

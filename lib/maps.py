@@ -64,10 +64,7 @@ def resize_map(maps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def fixated_pixels(fixations: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns of the pixels that fixations (Nx2, x then y) fall on.
-
-    Coordinates are rounded down; what is outside the frame (height, width) is dropped.
-    """
+    """Rows and columns of the fixations (Nx2, x then y, rounded down) inside a frame of `shape`."""
     fixations = np.asarray(fixations, np.float64)
     if fixations.size and (fixations.ndim != 2 or fixations.shape[1] != 2):
         raise ValueError(f"fixations must be Nx2 (x, y), not of shape {fixations.shape}")

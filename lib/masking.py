@@ -129,9 +129,7 @@ def _score(metric: Metric, image: np.ndarray, ranks: np.ndarray, cells: Sequence
     behind = {f: background(image, FILLS[f]) for _, f, _ in cells}
     scores: list[float] = []
     for start in range(0, len(cells), AT_ONCE):
-        masked = [
-            np.where(mask(ranks, share, STRATEGIES[s])[..., None], behind[f], image)
-            for s, f, share in cells[start : start + AT_ONCE]
-        ]
+        holes = [(mask(ranks, p, STRATEGIES[s]), f) for s, f, p in cells[start : start + AT_ONCE]]
+        masked = [np.where(hole[..., None], behind[f], image) for hole, f in holes]
         scores += (metric.sign * metric(np.stack(masked))).tolist()
     return dict(zip(cells, scores, strict=True))

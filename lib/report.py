@@ -58,8 +58,7 @@ def beside_paper(
 def wide_table(tidy: pd.DataFrame, lower_is_better: Sequence[str] = ()) -> pd.DataFrame:
     """Turn tidy rows into the paper's layout: a row a method, the paper's value beside ours.
 
-    `tidy` has method, metric, value; `std` (over repeats), else `low` and `high`; group and paper,
-    if any.
+    `tidy`: method, metric, value; `std` (over repeats), else `low`, `high`; any group and paper.
     """
     index = [c for c in ("group", "method") if c in tidy]
     rows = tidy[index].drop_duplicates().reset_index(drop=True)

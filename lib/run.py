@@ -34,6 +34,7 @@ TEXT_BARS = "import tqdm.auto as a, tqdm.std as s; a.tqdm, a.trange = s.tqdm, s.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 ENVIRONMENT |= {"MALLOC_TOP_PAD_": str(64 * 2**20), "OMP_WAIT_POLICY": "PASSIVE", "HEADLESS": "1"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
+Jobs = int | str | None  # processes, or a Dask scheduler's address
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -66,10 +67,8 @@ def parameters(notebook: Path, profile: str) -> dict[str, object]:
     sections = read_yaml(path.read_bytes(), str(path)) or {}
     good = isinstance(sections, dict) and all(isinstance(s, dict | None) for s in sections.values())
     if not good or not all(re.fullmatch(r"'(common|\d\d)'", repr(key)) for key in sections):
-        raise ValueError(
-            f"{path}: each section is common or a quoted notebook number such as '01', and holds "
-            "parameters"
-        )
+        rule = "is common or a quoted notebook number such as '01', and holds parameters"
+        raise ValueError(f"{path}: each section {rule}")
     number = notebook.name[:2]
     shared, own = (sections.get(key) or {} for key in ("common", number))
     _check_declared(own, declared, f"{path}, section '{number}'", notebook)
@@ -78,10 +77,8 @@ def parameters(notebook: Path, profile: str) -> dict[str, object]:
 
 def _check_declared(chosen: dict, declared: dict, where: str, notebook: Path) -> None:
     if unknown := ", ".join(sorted(map(str, chosen.keys() - declared.keys()))):
-        raise ValueError(
-            f"{where}: {notebook.name} declares no parameter {unknown}; it declares "
-            f"{', '.join(declared)}"
-        )
+        known = f"it declares {', '.join(declared)}"
+        raise ValueError(f"{where}: {notebook.name} declares no parameter {unknown}; {known}")
 
 
 def _declared(notebook: Path) -> dict:
@@ -117,9 +114,8 @@ def execute(notebook: Path, output: Path, chosen: dict[str, object], bar: bool =
             sources = [cell.source for cell in nbformat.read(notebook, 4).cells]
             number = sources.index(error.source) + 1 if error.source in sources else "of parameters"
             cell, why = f" in cell {number}", f"{error.ename}: {error.evalue}"
-        raise NotebookError(
-            f"{notebook.name} failed{cell}; the copy is kept as {failed}\n{why}"
-        ) from error
+        text = f"{notebook.name} failed{cell}; the copy is kept as {failed}\n{why}"
+        raise NotebookError(text) from error
     # As old as what it was made from, not the clock: an edit made during the run is newer.
     os.utime(running, (made_from + 1e-3,) * 2)
     running.replace(output)
@@ -134,11 +130,7 @@ def _newest(notebook: Path, output: Path) -> float:
 
 
 def run(
-    notebooks: Sequence[Path],
-    profile: str,
-    folder: Path,
-    overrides: dict[str, object],
-    jobs: int | str | None = None,
+    notebooks: Sequence[Path], profile: str, folder: Path, overrides: dict, jobs: Jobs = None
 ) -> None:
     """Execute notebooks with a profile's parameters into a folder, and report the time it took."""
     for place in (folder, figures_dir(profile), cache_dir()):
@@ -195,7 +187,7 @@ def refresh(notebook: Path, executed: Path) -> None:
     scratch.replace(notebook)
 
 
-def verify(notebooks: Sequence[Path], profile: str, jobs: int | str | None, partial: bool) -> bool:
+def verify(notebooks: Sequence[Path], profile: str, jobs: Jobs, partial: bool) -> bool:
     """Run notebooks with an empty cache in a scratch folder; compare every CSV byte for byte.
 
     `partial`: only some notebooks run, and a committed table that is not made again is no fault.

@@ -70,10 +70,7 @@ def cam_source(
 
 
 def extract(source: Source, dataset: Dataset, batch_size: int = 8) -> Kept:
-    """Return the map of every record, HxW float16 at the record's resolution, memoised per image.
-
-    A run that is killed goes on with the first image that has no map yet.
-    """
+    """Return each record's map, HxW float16 of its size, memoised: a killed run goes on."""
     store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
     todo = [i for i, name in enumerate(dataset.names) if store.get(name) is None]
     read = ((index, dataset[index]) for index in todo)
@@ -110,10 +107,7 @@ def predictor_source(dataset: Dataset, folds: int, seed: int, name: str = salien
 
 
 def published_source(name: str) -> Source:
-    """Predict with a published saliency network, one of `saliency.PUBLISHED`.
-
-    Weights that are not there are a FileNotFoundError that says where to get them.
-    """
+    """Predict with one of `saliency.PUBLISHED`; FileNotFoundError says where its weights are."""
     if name not in saliency.PUBLISHED:
         known = ", ".join(saliency.PUBLISHED)
         raise ValueError(f"there is no published network {name!r}; choose one of {known}")

@@ -58,18 +58,13 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95 % percentile bootstrap interval of a statistic over units (Efron and Tibshirani 1993).
 
-    `values` holds one value a unit, (n,); arrays of a tuple are resampled together, and `statistic`
-    takes as many (`srocc`, say).
+    `values`: one a unit, (n,), or a tuple of arrays, resampled together, for `srocc` and the like.
     """
-    interval = scipy.stats.bootstrap(
-        _check_scores(*(values if isinstance(values, tuple) else (values,))),
-        statistic,
-        n_resamples=n_boot,
-        batch=256,  # bounds the memory; the resamples do not depend on it
-        method="percentile",
-        paired=True,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    samples = _check_scores(*(values if isinstance(values, tuple) else (values,)))
+    # The batch bounds the memory; the resamples do not depend on it.
+    options = {"method": "percentile", "n_resamples": n_boot, "batch": 256, "paired": True}
+    options["rng"] = np.random.default_rng(seed)
+    interval = scipy.stats.bootstrap(samples, statistic, **options).confidence_interval
     return float(interval.low), float(interval.high)
 
 

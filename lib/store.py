@@ -55,7 +55,7 @@ def write_sealed(path: Path, blocks: Iterable[bytes]) -> None:
     """
 
     def write(temporary: Path) -> None:
-        seal = _place(path)
+        seal = hashlib.sha256("/".join(path.parts[-2:]).encode())
         with temporary.open("wb") as file:
             for block in blocks:
                 seal.update(block)
@@ -72,15 +72,11 @@ def read_sealed(path: Path) -> memoryview:
             whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError):  # ValueError: it is empty
         whole = memoryview(b"")
-    seal = _place(path)
+    seal = hashlib.sha256("/".join(path.parts[-2:]).encode())
     seal.update(whole[:-SEAL])
     if seal.digest() != whole[-SEAL:]:
         raise OSError(f"{path} is not as we wrote it; run again, and it is made again")
     return whole[:-SEAL]
-
-
-def _place(path: Path) -> "hashlib._Hash":
-    return hashlib.sha256("/".join(path.parts[-2:]).encode())
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -32,9 +32,8 @@ def design_study(
 
     Each pair is shown `votes_per_pair` times, either way round equally often. Assessors get equally
     many questions, to within one, in random order, never one pair of a sequence twice, and as many
-    `questions` with an obvious answer: `REFERENCE` against the first stimulus. Returns a row a
-    question: assessor (int), sequence, left, right, and verification: the obviously better side,
-    missing in ordinary questions.
+    `questions` with an obvious answer: `REFERENCE` against the first stimulus. A row a question:
+    assessor (int), sequence, left, right, verification (the better side; else missing).
     """
     if not 1 <= votes_per_pair <= assessors:
         raise ValueError(f"votes_per_pair must be from 1 to {assessors}: nobody sees a pair twice")
@@ -111,10 +110,9 @@ def fit_scores(counts: pd.DataFrame, alpha: float = 0.0) -> pd.DataFrame:
     chains, chain = connected_components(wins > 0, connection="strong")
     if chains > 1 and not alpha:
         top = next(k for k in range(chains) if not wins[chain != k][:, chain == k].any())
-        raise ValueError(
-            f"{counts.index[chain == top][0]} never lost to some of the others, so no finite "
-            "scores fit best (Ford, 1957): collect more votes, or give alpha, e.g. 0.1"
-        )
+        why = "never lost to some of the others, so no finite scores fit best (Ford, 1957)"
+        mend = "collect more votes, or give alpha, e.g. 0.1"
+        raise ValueError(f"{counts.index[chain == top][0]} {why}: {mend}")
     wins = wins + alpha * (chains > 1) * (1 - np.eye(n))
     utility = choix.ilsr_pairwise_dense(wins, max_iter=10_000, tol=1e-12)
     utility = utility.round(9)  # so that of equals the first is the worst, on any machine

@@ -40,8 +40,7 @@ class MapTransform:
         normal equations are summed image by image, and each image counts the same.
         """
         maps = [check_map(m, f"maps[{number}]") for number, m in enumerate(maps)]
-        corners = _knots(maps)
-        gram, moment = 0.0, 0.0
+        corners, gram, moment = _knots(maps), 0.0, 0.0
         triples = zip(maps, densities, centers, strict=True)
         for number, (found, density, center) in enumerate(triples):
             density = check_density(density, f"densities[{number}]")
@@ -49,10 +48,8 @@ class MapTransform:
             if len(set(shapes)) > 1:
                 which = f"maps[{number}], its density and centre prior"
                 raise ValueError(f"{which} are {shapes}; resize them to one size")
-            S, G, C = (
-                scaled[::stride, ::stride].ravel()
-                for scaled in (unit_range(found), over_peak(density), over_peak(center))
-            )
+            scaled = unit_range(found), over_peak(density), over_peak(center)
+            S, G, C = (each[::stride, ::stride].ravel() for each in scaled)
             design = np.column_stack([np.ones_like(S), ramps(S, corners), C])  # (pixels, K+1)
             gram = gram + design.T @ design / len(design)
             moment = moment + design.T @ G / len(design)

@@ -18,13 +18,9 @@ from lib.tables import read_csv
 
 CSV = {"train": "Train (Images and MOS).csv", "test": "Test (Images and MOS).csv"}
 COMMIT = "62c7b40c036b68ee280626409699aa5c1a37fe57"
-SOURCE = Source(
-    url=f"https://codeload.github.com/nisarahmedrana/BIQ2021/zip/{COMMIT}",
-    about="400 MB",
-    limit_mb=1000,
-    files={name: name for name in ("Images/", *CSV.values())},
-    manifest="biq2021.sha256",
-)
+URL = f"https://codeload.github.com/nisarahmedrana/BIQ2021/zip/{COMMIT}"
+FILES = {name: name for name in ("Images/", *CSV.values())}
+SOURCE = Source(URL, "400 MB", FILES, limit_mb=1000, manifest="biq2021.sha256")
 
 
 class Scored(Dataset):

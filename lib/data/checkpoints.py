@@ -20,23 +20,15 @@ def _transalnet(variant: str, key: str, about: str) -> Source:
     return _one(f"transalnet-{variant}.pth", DRIVE + key, about, "MIT", TRANSALNET)
 
 
+MSI_NET = f"{HUB}/resolve/6bc49c197e19da6db3723c09e98eac03a7e1dad3/saved_model.pb"  # has that hash
+HASH = "sha256:55f060ac63f02f8f82506acd23104f7460919d3784f3b9a521c5d5bfff47ddfd"
+HAND = f"{HUB} (saved_model.pb) or {DRIVE}1Xy9C72pcA8DO4CY0rc6B7wsuE9L9DDZY (zipped)"
+# There it ends in .pkl, and is HDF5: Keras saved it.
+OUTPUT = DRIVE + "1yvOPZw-CnKH3_lcdI8YRlfash2lXejz4"
 SOURCE = {
-    "msi-net": _one(
-        "msi-net.pb",
-        f"{HUB}/resolve/6bc49c197e19da6db3723c09e98eac03a7e1dad3/saved_model.pb",  # has that hash
-        "100 MB",
-        "MIT",
-        f"{HUB} (saved_model.pb) or {DRIVE}1Xy9C72pcA8DO4CY0rc6B7wsuE9L9DDZY (zipped)",
-        "sha256:55f060ac63f02f8f82506acd23104f7460919d3784f3b9a521c5d5bfff47ddfd",
-    ),
+    "msi-net": _one("msi-net.pb", MSI_NET, "100 MB", "MIT", HAND, HASH),
     # Sizes are those of the arrays, in float32; the authors state none.
     "transalnet-res": _transalnet("res", "14czAAQQcRLGeiddPOM6AaTJTieu6QiHy", "~290 MB"),
     "transalnet-dense": _transalnet("dense", "1JVTYq5UE6Q0OHoOVoXWF5WW5w42jlM1T", "~307 MB"),
-    "sgdnet-output": _one(
-        "sgdnet-output.h5",  # there it ends in .pkl, and is HDF5: Keras saved it
-        DRIVE + "1yvOPZw-CnKH3_lcdI8YRlfash2lXejz4",
-        "size unstated",
-        "none stated",
-        SGDNET,
-    ),
+    "sgdnet-output": _one("sgdnet-output.h5", OUTPUT, "size unstated", "none stated", SGDNET),
 }

@@ -91,10 +91,9 @@ class Source:
             reason = " ".join(str(error).split()) or type(error).__name__
             names = ", ".join(self.counts)
             hand = f", or put what {self.page} offers there, as {names}" if self.page else ""
-            raise DownloadError(
-                f"{self.url} could not be fetched into {folder} ({reason}); see to the network and "
-                f"the disk ({self.about}), and run the command again{hand}"
-            ) from error
+            what = f"{self.url} could not be fetched into {folder} ({reason})"
+            mend = f"see to the network and the disk ({self.about}), and run the command again"
+            raise DownloadError(f"{what}; {mend}{hand}") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

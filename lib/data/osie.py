@@ -21,20 +21,10 @@ from lib.records import Dataset, Record
 from lib.store import fingerprint
 
 COMMIT = "4a467890fcb40a2fec04cdded552760942bac7a4"
-SOURCE = Source(
-    url=f"https://codeload.github.com/NUS-VIP/predicting-human-gaze-beyond-pixels/zip/{COMMIT}",
-    about="80 MB or more",
-    limit_mb=200,
-    files={
-        "data/stimuli/": "stimuli/",
-        "data/eye/fixations.mat": "fixations.mat",
-        "LICENSE": "LICENSE",
-    },
-    manifest="osie.sha256",
-    terms="MIT",
-)
-
-
+URL = f"https://codeload.github.com/NUS-VIP/predicting-human-gaze-beyond-pixels/zip/{COMMIT}"
+FILES = {"data/stimuli/": "stimuli/", "LICENSE": "LICENSE"}
+FILES |= {"data/eye/fixations.mat": "fixations.mat"}
+SOURCE = Source(URL, "80 MB or more", FILES, limit_mb=200, manifest="osie.sha256", terms="MIT")
 # What is compressed has a checksum. Other files, damaged, may crash SciPy: another process tries.
 COMPRESSED, LOAD = b"\x0f\0\0\0", "import sys, scipy.io; scipy.io.loadmat(sys.argv[1])"
 

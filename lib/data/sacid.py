@@ -30,13 +30,9 @@ from lib.tables import read_csv
 PUBLISHED_SCORES = Path(__file__).with_name("sacid_scores.csv")  # moses.csv, as published
 # No commit or hash of SACID could be had when this was written: the newest state of its main branch
 # is fetched, and the names of its 841 files and the kind of each image are checked.
-SOURCE = Source(
-    url="https://codeload.github.com/Alexkkir/SACID/zip/HEAD",
-    about="770 MB",
-    limit_mb=2000,
-    files={name: name for name in ("reference/", "compressed/", "saliency/", "moses.csv")},
-    manifest="sacid.txt",
-)
+URL = "https://codeload.github.com/Alexkkir/SACID/zip/HEAD"
+FILES = {name: name for name in ("reference/", "compressed/", "saliency/", "moses.csv")}
+SOURCE = Source(URL, "770 MB", FILES, limit_mb=2000, manifest="sacid.txt")
 
 
 class SACID(Dataset):
@@ -94,10 +90,7 @@ def read_map(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def read_scores(path: Path = PUBLISHED_SCORES) -> pd.DataFrame:
-    """Read scores in SACID's format, by default the published ones, in the order of the file.
-
-    Columns: sequence, test_case, subjective_score, preset, bpp (the target).
-    """
+    """Read SACID's scores in file order: sequence, test_case, subjective_score, preset, bpp."""
     scores = read_csv(path, ["sequence", "test_case"], ["subjective_score"])
     bad = ~scores.test_case.isin(TEST_CASES) | scores.duplicated(["sequence", "test_case"])
     bad |= scores.groupby("sequence").test_case.transform("size") != len(TEST_CASES)

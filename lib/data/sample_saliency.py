@@ -19,12 +19,8 @@ from lib.records import Dataset, Record
 from lib.store import fingerprint
 
 # name -> (package, file); all are inside the wheels, so nothing is downloaded.
-PHOTOGRAPHS = {
-    "astronaut": ("skimage.data", "astronaut.png"),
-    "chelsea": ("skimage.data", "chelsea.png"),
-    "coffee": ("skimage.data", "coffee.png"),
-    "rocket": ("skimage.data", "rocket.jpg"),
-    "motorcycle_left": ("skimage.data", "motorcycle_left.png"),
+SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
+PHOTOGRAPHS = {Path(file).stem: ("skimage.data", file) for file in SKIMAGE} | {
     "china": ("sklearn.datasets.images", "china.jpg"),
     "flower": ("sklearn.datasets.images", "flower.jpg"),
     "grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),

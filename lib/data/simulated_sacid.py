@@ -35,6 +35,7 @@ UNITS_A_DECIBEL = 1.4  # logits: the sample photographs' scores spread like SACI
 # Chroma as decoded; the JPEG is 45 dB or more from the decoded picture, itself 20 to 30 dB from its
 # reference, and moves the latter by 0.05 dB at most.
 JPEG = {"quality": 95, "subsampling": 0}
+KINDS = (".png", ".jpg", ".json", ".csv")  # the files of a tree
 Predictor = Callable[[np.ndarray], np.ndarray] | None
 
 
@@ -78,20 +79,20 @@ def open(
 
 def _ready(root: Path, make: Callable[[], object]) -> None:
     """Make a tree, or go on with it, unless all its files are as they were when it was ready."""
+
+    def digest() -> bytes:
+        files = sorted(p for p in root.rglob("[!.]*") if p.suffix in KINDS)
+        return fingerprint(x for p in files for x in (p.relative_to(root), p.read_bytes())).encode()
+
+    ready = root / ".ready"
     with suppress(OSError):
-        if read_sealed(root / ".ready") == _digest(root):
+        if read_sealed(ready) == digest():
             return
-    if (root / ".ready").exists():
+    if ready.exists():
         print(f"{root} was damaged: made again from the start", flush=True)
         shutil.rmtree(root)
     make()
-    write_sealed(root / ".ready", [_digest(root)])
-
-
-def _digest(root: Path) -> bytes:
-    kinds = (".png", ".jpg", ".json", ".csv")
-    files = sorted(path for path in root.rglob("[!.]*") if path.suffix in kinds)
-    return fingerprint(x for p in files for x in (p.relative_to(root), p.read_bytes())).encode()
+    write_sealed(ready, [digest()])
 
 
 def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1) -> pd.DataFrame:
@@ -118,10 +119,7 @@ def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1
 
 def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor) -> list[dict]:
     """Make the files of one sequence that do not stand yet; return its rows of the manifest."""
-    record, stems = images[index], [Path(name).stem for name in images.names]
-    sequence = stems[index]
-    if stems.count(sequence) > 1:  # a.jpg beside a.png
-        sequence = record.name.replace("/", "_")
+    record, sequence = images[index], Path(images.names[index]).stem
     path, map_path = (root / kind / f"{sequence}.png" for kind in ("reference", "saliency"))
     if not path.is_file():
         _save(record.image, path)

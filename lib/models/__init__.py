@@ -25,19 +25,15 @@ def weights_path(name: str) -> Path:
 
 
 def load(name: str) -> Baseline:
-    """Load one of the project's networks: `network.predict(picture)` gives score and saliency.
-
-    Weights that are not there are a FileNotFoundError with the command that makes them.
-    """
+    """Load one of our networks, with its `predict(picture)`; FileNotFoundError: how to make it."""
     name = DUAL_TASK if name == "dual-task" else name
     if name not in (known := SHIPPED | REMADE):
         raise ValueError(f"there is no model {name!r}; choose one of {', '.join(known)}")
     path = weights_path(name)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no weights of {name!r} at {path}; `make train MODEL={name}` makes them from people's "
-            f"data (see `make data PROFILE={'paper' if name in PAPER else 'open'}`)"
-        )
+        source = f"people's data (see `make data PROFILE={'paper' if name in PAPER else 'open'}`)"
+        mend = f"`make train MODEL={name}` makes them from {source}"
+        raise FileNotFoundError(f"no weights of {name!r} at {path}; {mend}")
     network = load_baseline(path)
     network.long_side = known[name]
     return network
@@ -46,10 +42,7 @@ def load(name: str) -> Baseline:
 def load_published(
     build: Callable[[], nn.Module], file: str, read: Callable[[Path], dict], mend: str = FETCH
 ) -> nn.Module:
-    """Load a published network from its authors' `file`, of which `read` makes a state dict.
-
-    An OSError says that the file is damaged, or not there, and then how to `mend` that.
-    """
+    """Load its authors' `file`, of which `read` makes a state dict; an OSError has the `mend`."""
     name = file.rpartition(".")[0]
     path = data_dir() / "checkpoints" / name / file
     if not path.is_file():

