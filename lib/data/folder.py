@@ -44,7 +44,7 @@ class Folder(Dataset):
             raise ValueError(f"frames must be 1 or more of each film, not {frames}")
         if not root.is_dir():
             what = "is a file: give the folder it lies in" if root.exists() else "is not there"
-            raise NotADirectoryError(f'{root} {what}; data.load("folder", path="/my/pictures")')
+            raise FileNotFoundError(f'{root} {what}: data.load("folder", path="/my/pictures")')
         self.name, self.skipped = shown(root.resolve().name) or "folder", {}
         files = dict(_walk(root, root, set(), self.skipped))  # shown name -> path
         with ThreadPoolExecutor(AT_ONCE) as pool:
