@@ -7,24 +7,25 @@ converted here by a stated rule, or refused in one sentence.
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
 
 if find_spec("pillow_heif"):  # not asked for in requirements.in; who has it can read HEIC
-    from pillow_heif import register_heif_opener
-
-    register_heif_opener()
+    import_module("pillow_heif").register_heif_opener()
 
 LEAST_SIDE = 64  # pixels: a map needs 2x2 cells, and networks have stride 32
 AGAIN, CONVERT = "delete it and download it again", "convert it to PNG or JPEG"
+DAMAGED = "Pillow does not know its kind, or it is damaged", f"leave it out, {CONVERT}, or {AGAIN}"
+AVIF = "it is AVIF", f"{CONVERT}, or install a newer Pillow"
 FOREIGN = (  # how files begin that Pillow does not read, what they are, and the mend
     (rb"\Z", "it is empty", AGAIN),
     (rb"version https://git-lfs", "it is a Git LFS pointer", "get the picture with `git lfs pull`"),
-    (rb".{4}ftyp.{,40}avi[fs]", "it is AVIF", f"{CONVERT}, or install a newer Pillow"),
+    (rb".{4}ftyp.{,40}avi[fs]", *(DAMAGED if features.check("avif") else AVIF)),
     (rb".{4}ftyp(he|mif|msf)", "it is HEIC", f"{CONVERT}, or run `pip install pillow-heif`"),
     (rb"\xff\n|.{4}JXL ", "it is JPEG XL", CONVERT),
     (rb"\s*<(svg|\?xml)", "it is an SVG drawing", CONVERT),
@@ -115,8 +116,7 @@ def _fault(path: str | Path, error: Exception) -> tuple[str, str]:
         what = f"it has {size:.0f} megapixels, more than the limit of {limit:.0f}"
         return what, "reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS"
     if isinstance(error, UnidentifiedImageError):
-        unknown = "Pillow does not know its kind, or it is damaged", f"leave it out, or {CONVERT}"
-        return foreign(path) or unknown
+        return foreign(path) or DAMAGED
     what = " ".join(str(error).split()) or type(error).__name__
     return what, CONVERT if UNABLE.search(f"{type(error)} {what}") else AGAIN
 

@@ -121,3 +121,18 @@ def test_a_score_that_ignores_the_picture_has_an_empty_map(images):
     for eigen in (False, True):
         found = extract_cam(model, images, model.trunk, eigen_smooth=eigen)
         assert np.isfinite(found).all() and found.max() == 0
+
+
+def test_a_model_in_training_is_explained_as_in_use_and_keeps_its_statistics(images):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(1))
+    model.append(nn.LazyLinear(1))(images)
+    expected = extract_cam(model.eval(), images, model[0])
+    before = [value.clone() for value in model.train().state_dict().values()]
+    model[2].eval()
+    with torch.inference_mode():
+        assert np.array_equal(extract_cam(model, images.clone(), model[0]), expected)
+        made_here = Tiny(True)
+    assert model.training and model[1].training and not model[2].training
+    assert all(map(torch.equal, before, model.state_dict().values()))
+    with pytest.raises(ValueError, match="make it outside"):
+        extract_cam(made_here, images, made_here.trunk)

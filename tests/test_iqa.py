@@ -137,6 +137,7 @@ def test_a_constant_map_gives_the_plain_metric_and_only_the_shape_of_a_map_matte
         ("PSNR", IMAGES, REFERENCE[:-1], None, "PSNR needs the reference"),
         ("PIQE", IMAGES / 255, None, None, "images must be BxHxWx3 uint8"),
         ("psnr", IMAGES, None, None, r"no metric 'psnr'; there are MS-SSIM, .*PSNR"),
+        ("PSNR", IMAGES, REFERENCE / 255, None, "images must be BxHxWx3 uint8"),
     ],
 )
 def test_what_a_metric_cannot_work_with_is_refused(name, images, reference, saliency, message):

@@ -39,6 +39,7 @@ def test_any_picture_gets_a_density_of_its_own_size(shape):
 def test_mirrored_picture_gets_the_mirrored_density():
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     predict = SaliencyPredictor(ReadOut(seed=3))
+    assert np.array_equal(predict(image / 255), predict(image))
     np.testing.assert_allclose(predict(image[:, ::-1])[:, ::-1], predict(image), rtol=1e-3)
 
 

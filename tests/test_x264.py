@@ -168,3 +168,10 @@ def test_a_cut_stream_is_refused(keep):
     assert len(data) > 2000
     with pytest.raises((ValueError, av.FFmpegError)):
         decode(data[:keep], (400, 600))
+
+
+@pytest.mark.parametrize("shape", [(16385, 4), (4, 16385), (16384, 16384)])
+def test_a_picture_too_large_for_x264_is_refused_in_words(shape):
+    with pytest.raises(ValueError, match="16384 pixels a side and 268 megapixels, not"):
+        to_frame(np.broadcast_to(np.uint8(0), (*shape, 3)))
+    assert decode(code(to_frame(np.zeros((2, 16384, 3), np.uint8)), 40), (2, 16384)).max() < 3

@@ -30,8 +30,8 @@ class Folder(Dataset):
 
     `digests` holds a digest of each record's content, `skipped` why a file can't be used, in a
     sentence; with `strict` these are one ValueError that names them all. Hidden files and systems'
-    own (Thumbs.db) don't count. A folder that is not there or that may not be read is an OSError,
-    one without a picture a ValueError.
+    own (Thumbs.db) don't count. A folder that is not there is an OSError, one without a picture a
+    ValueError.
     """
 
     kind = "own pictures, without labels"
@@ -44,21 +44,21 @@ class Folder(Dataset):
             raise ValueError(f"frames must be 1 or more of each film, not {frames}")
         if not root.is_dir():
             what = "is a file: give the folder it lies in" if root.exists() else "is not there"
-            raise NotADirectoryError(f'{root} {what}; data.load("folder", path="/my/pictures")')
+            raise FileNotFoundError(f'{root} {what}: data.load("folder", path="/my/pictures")')
         self.name, self.skipped = shown(root.resolve().name) or "folder", {}
         files = dict(_walk(root, root, set(), self.skipped))  # shown name -> path
+        # record name -> path, and the time of a film's frame
+        self._places, self.digests, key = {}, {}, ["folder"]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = pool.map(lambda item: _look(*item, frames), files.items())
             bar = tqdm(found, f"checking {self.name}", len(files), unit="file", leave=False)
-            looked = dict(zip(files, bar, strict=True))
-        self.skipped |= {name: got for name, got in looked.items() if isinstance(got, str)}
+            for name, (places, digest, reason) in zip(files, bar, strict=True):
+                self._places |= {record: (files[name], at) for record, at in places}
+                self.digests |= {record: fingerprint([digest, at]) for record, at in places}
+                self.skipped |= {name: reason} if reason else {}
+                key += [(name, digest)] if digest else []
+        self.names, self.fingerprint = list(self._places), fingerprint(key)
         self.skipped = dict(sorted(self.skipped.items()))
-        good = {name: got for name, got in looked.items() if not isinstance(got, str)}
-        # record name -> path, and the time stamp of a film's frame
-        self._places = {n: (files[name], at) for name, got in good.items() for n, at in got[0]}
-        self.names = list(self._places)
-        self.digests = {n: fingerprint([got[1], at]) for got in good.values() for n, at in got[0]}
-        self.fingerprint = fingerprint(["folder", *((n, *got) for n, got in good.items())])
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.skipped.items())
         if strict and reasons:
             raise ValueError(f"{len(self.skipped)} files of {root} can't be used:{reasons}")
@@ -80,13 +80,8 @@ def _walk(root: Path, folder: Path, seen: set, skipped: dict) -> Iterator[tuple[
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        if folder == root:
-            raise PermissionError(
-                f"{root} can't be listed ({error.strerror}); chmod u+rx"
-            ) from error
-        skipped[shown(str(folder.relative_to(root)))] = (
-            f"the folder can't be listed ({error.strerror})"
-        )
+        name = shown(str(folder.relative_to(root)))
+        skipped[name] = f"a folder that can't be listed ({error.strerror}); chmod u+rx"
         return
     seen.add(folder.resolve())
     for path in entries:
@@ -103,19 +98,20 @@ def _walk(root: Path, folder: Path, seen: set, skipped: dict) -> Iterator[tuple[
             yield from _walk(root, path, seen, skipped)
 
 
-def _look(name: str, path: Path, frames: int) -> tuple[list, str] | str:
-    """Decode a file: its records' names and places in it, and a digest; or why it can't be used."""
+def _look(name: str, path: Path, frames: int) -> tuple[list, str, str]:
+    """Decode a file: its records' names and times, and a digest; or why it can't be used."""
     try:
         if path.suffix.lower() not in FILMS:
             read_image(path)
-            return [(name, None)], fingerprint([path.read_bytes()])
+            return [(name, None)], fingerprint([path.read_bytes()]), ""
         times, stat = _times(path, frames), path.stat()  # too long to digest
         digits = 1 if len({f"{t:.1f}" for t in times}) == len(times) else 3
         clock = [divmod(round(t, digits), 60) for t in times]
         names = [f"{name} @ {m:.0f}:{s:0{digits + 3}.{digits}f}" for m, s in clock]
-        return list(zip(names, times, strict=True)), f"{stat.st_size} {stat.st_mtime_ns} {times}"
+        digest = f"{stat.st_size} {stat.st_mtime_ns} {times}"
+        return list(zip(names, times, strict=True)), digest, ""
     except (ValueError, OSError) as error:
-        return " ".join(str(error).replace(str(path), name).split())
+        return [], "", " ".join(str(error).replace(str(path), name).split())
 
 
 def _times(path: Path, frames: int) -> list[float]:
@@ -152,10 +148,8 @@ def _film(path: Path) -> Iterator[tuple]:
             if not film.streams.video:
                 raise ValueError(f"{path} has sound, but no pictures; leave it out")
             yield film, film.streams.video[0]
-    except av.PermissionError as error:
-        raise PermissionError(f"{path} can't be read; allow it with `chmod u+r`") from error
     except av.FFmpegError as error:
-        what, mend = foreign(path) or (error.strerror, AGAIN)
+        what, mend = foreign(path) or (error.strerror, AGAIN)  # an OSError where it is locked
         raise ValueError(f"{path} is not a readable film ({what}); {mend}") from error
 
 
