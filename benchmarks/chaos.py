@@ -179,9 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{table.to_string(index=False)}\n")
     hit, bad = table.killed.str.contains(" of "), (table.result != "same").sum()
     kernel = hit & ~table.killed.str.endswith(" 1 processes")
-    print(
-        f"{len(table)} points: {hit.sum()} kills hit a running process, {kernel.sum()} its kernel"
-    )
+    print(f"{len(table)} points: {hit.sum()} kills hit a live run, {kernel.sum()} its kernel")
     print(f"{bad} lost or different")
     return int(bad > 0)
 
