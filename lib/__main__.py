@@ -130,8 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
-        work = {"data": _data, "train": _train, "try": _try}.get(options.command, _notebooks)
-        done = work(options)
+        works = {"data": _data, "train": _train, "try": _try}
+        done = works.get(options.command, _notebooks)(options)
         print(end="", flush=True)  # a full disk or a closed pipe shows here at the latest
         return 0 if done else 1
     except BrokenPipeError:  # whoever read the output has seen enough

@@ -133,14 +133,12 @@ def _of_notebook_03(spec: Trained) -> tuple[Baseline, Log]:
     """Train repeat 0 of notebook 03 as its profile does, or find it trained."""
     (quality, gaze, split), lessons, size = held_out(spec), spec.lessons, spec.recipe.image_size
     maps = dual_task.proxies(lessons.proxies, quality, size, gaze, lessons.repeats, 0)
-    experiment = dual_task.Experiment(quality, gaze, maps, spec.recipe, spec.backbone, 0)
-    logs: list[Log] = []
+    experiment, logs = dual_task.Experiment(quality, gaze, maps, spec.recipe, spec.backbone, 0), []
     path = dual_task.fit(experiment, spec.variant, 0, split.train, logs.append)
     return load_baseline(path), logs[-1]
 
 
 def held_out(spec: Trained) -> tuple[data.Dataset, data.Dataset, dual_task.Split]:
     """Open the two data sets of notebook 03, and the split of its repeat 0."""
-    lessons = spec.lessons
-    sets = [data.load(name, **options) for name, options in (lessons.quality, lessons.gaze)]
-    return *sets, dual_task.split(*sets, 0, lessons.repeats, 0)
+    sets = [data.load(n, **options) for n, options in (spec.lessons.quality, spec.lessons.gaze)]
+    return *sets, dual_task.split(*sets, 0, spec.lessons.repeats, 0)

