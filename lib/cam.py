@@ -33,11 +33,10 @@ def extract_cam(
 
     `model` maps `images`, BxCxHxW and normalised as it wants it, to (B,) or (B, 1) scores; it is
     explained as in `eval` mode, and left as it was found. `layer` is a part of it whose output is a
-    feature map BxKxhxw; `method` is a name of `METHODS`.
-    `aug_smooth` averages over six views: mirrored or not, times three brightnesses of the
-    normalised image. `eigen_smooth` projects the channels on their first principal component over
-    places instead of adding them up. That has no sign of its own: `eigen_sign` "cam" points it the
-    way of the sum, so that bright stays bright; "lapack" takes NumPy's SVD's, as [44] does.
+    feature map BxKxhxw; `method` is a name of `METHODS`. `aug_smooth` averages over six views:
+    mirrored or not, times three brightnesses. `eigen_smooth` projects the channels on their first
+    principal component over places instead of adding them up. That has no sign of its own:
+    `eigen_sign` "cam" points it the way of the sum; "lapack" takes NumPy's SVD's, as [44] does.
     """
     if method not in METHODS or eigen_sign not in ("cam", "lapack"):
         known = f"one of {', '.join(METHODS)} and its sign cam or lapack"

@@ -51,7 +51,7 @@ def encode(image: np.ndarray, bpp: float, grid: np.ndarray | float = 0.0) -> Enc
     `grid` holds a QP offset for each macroblock (`lib.codec.Offsets`). Where no QP meets the target
     to within `TOLERANCE`, the nearest picture comes back, with the reason.
     """
-    if not bpp > 0:
+    if not 0 < bpp < np.inf:
         raise ValueError(f"bpp must be positive, not {bpp}")
     image = as_rgb(image)
     frame, rate, tried = to_frame(image), 8 / (image.shape[0] * image.shape[1]), {}

@@ -31,7 +31,9 @@ class Baseline(nn.Module):
     kind = "Baseline"
     long_side = 384  # pixels, at which `predict` reads a picture
 
-    def __init__(self, backbone: str, weights: str = "imagenet", hidden: int = 128, seed: int = 0):
+    def __init__(
+        self, backbone: str = "efficientnet_lite0", weights: str = "imagenet", hidden=128, seed=0
+    ):
         super().__init__()
         self.config = {"kind": self.kind, "backbone": backbone, "hidden": hidden}
         self.backbone = create_backbone(backbone, weights, seed)
@@ -106,8 +108,7 @@ class Baseline(nn.Module):
 class Rectify(torch.autograd.Function):
     """ReLU whose gradient also reaches cells below zero, where the loss asks for more there.
 
-    At the start the channels may speak against the score everywhere. An ordinary ReLU passes no
-    gradient there, and such a map of zeros never learns.
+    An ordinary ReLU passes none: a map that starts below zero everywhere would never learn.
     """
 
     @staticmethod
@@ -117,8 +118,8 @@ class Rectify(torch.autograd.Function):
 
     @staticmethod
     def backward(context, grad: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        (x,) = context.saved_tensors
-        return grad * ((x > 0) | (grad < 0))  # above zero, or where the map ought to grow
+        above = context.saved_tensors[0] > 0
+        return grad * (above | (grad < 0))  # above zero, or where the map ought to grow
 
 
 class SalLoss(Baseline):
