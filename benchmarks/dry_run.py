@@ -60,7 +60,9 @@ def write_data(root: Path) -> None:
     rows = []
     for sequence in ("a", "b"):
         picture(root / "sacid" / "reference" / f"{sequence}.png", (168, 168), 6)
-        picture(root / "sacid" / "saliency" / f"{sequence}.png", (168, 168), 6)
+        gray = root / "sacid" / "saliency" / f"{sequence}.png"
+        picture(gray, (168, 168), 6)
+        Image.open(gray).convert("L").save(gray)
         pixels = Image.open(root / "sacid" / "reference" / f"{sequence}.png")
         (root / "sacid" / "compressed" / sequence).mkdir(parents=True)
         for case, quality in zip(TEST_CASES, range(5, 65, 5), strict=True):
