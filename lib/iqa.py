@@ -75,8 +75,7 @@ class Metric(Entry):
         require(good, f"{self.name} needs the reference, {shape} as the images")
         good = not self.reads_saliency or np.shape(saliency) == shape[:2]
         require(good, f"{self.name} needs the saliency map, {shape[:2]} as the images")
-        if self.reads_reference:
-            (reference,) = check_batch(np.asarray(reference)[None])
+        reference = check_batch(np.asarray(reference)[None])[0] if self.reads_reference else None
         saliency = np.asarray(saliency) if self.reads_saliency else None
         return self.score(images, reference, saliency).double().cpu().numpy().reshape(len(images))
 
@@ -133,7 +132,7 @@ def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> pd.D
         store = Store("iqa-scores", 2, metric=one.name, key=one.key)
         values, reasons = store.get(item), [""] * len(rows)
         if values is None:
-            tried = [_try(one, sacid[row].image[None], *extras) for row in rows.index]
+            tried = [attempt(one, sacid[row].image[None], *extras) for row in rows.index]
             values, reasons = zip(*tried, strict=True)
             if not any(reasons):
                 store.put(item, np.array(values))
@@ -141,8 +140,9 @@ def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> pd.D
     return pd.concat(blocks)
 
 
-def _try(one: Metric, *inputs: np.ndarray) -> tuple[float, str]:
-    try:  # a failure is NaN and its reason, never the end of a long run
+def attempt(one: Metric, *inputs: np.ndarray) -> tuple[float, str]:
+    """Score one picture, or return NaN and the reason: no failure ends a long run."""
+    try:
         (value,) = one(*inputs)
     except Exception as error:  # of tiny or flat pictures, metrics raise anything
         return np.nan, (str(error).splitlines() or [type(error).__name__])[0]
@@ -191,8 +191,7 @@ def _pyiqa(name: str) -> tuple:
         bad = f"not plain numbers (nothing was run); delete them in {torch.hub.get_dir()}"
         why = f"{'not here' if isinstance(error, OSError) else bad} ({str(error).splitlines()[0]})"
         mend = f'python -c "import lib.iqa, pyiqa; pyiqa.create_metric({name!r})"'
-        text = f"the weights of {name!r} are {why}. With network this gets them: {mend}"
-        raise OSError(text) from error
+        raise OSError(f"the weights of {name!r} are {why}. To get them online: {mend}") from error
 
     def score(images: np.ndarray, reference: Maybe, _: Maybe) -> torch.Tensor:
         extra = [reference] if network.metric_mode == "FR" else []
@@ -206,7 +205,8 @@ def _pyiqa(name: str) -> tuple:
 def _brisque() -> tuple:  # pyiqa's, with the support vectors of its authors' release
     path = models.weights_path("brisque")
     try:
-        svm = {name: load_file(path)[name].to(best_device()) for name in ("sv", "sv_coef")}
+        held = load_file(path)
+        svm = {name: held[name].to(best_device()) for name in ("sv", "sv_coef")}
     except Exception as error:  # safetensors has an error of its own
         raise OSError(f"{path} is not BRISQUE's ({error}); {MEND}") from error
     return lambda images, *_: brisque_arch.brisque(pixels(images), **svm), -1, path.read_bytes()

@@ -198,7 +198,7 @@ def verify(notebooks: Sequence[Path], profile: str, jobs: Jobs, partial: bool) -
     os.environ["CACHE_DIR"] = str(scratch / "cache")
     run(notebooks, profile, scratch, {}, jobs)
     made = figures_dir(profile)
-    old, new = ({p.name for p in folder.glob("*.csv")} for folder in (committed, made))
+    old, new = ({p.name for p in folder.glob("[!.]*.csv")} for folder in (committed, made))
     names = sorted(new if partial else old | new)
     same, different, absent = filecmp.cmpfiles(committed, made, names, shallow=False)
     for name in names:

@@ -52,7 +52,7 @@ def encode(image: np.ndarray, bpp: float, grid: np.ndarray | float = 0.0) -> Enc
     to within `TOLERANCE`, the nearest picture comes back, with the reason.
     """
     if not 0 < bpp < np.inf:
-        raise ValueError(f"bpp must be positive, not {bpp}")
+        raise ValueError(f"bpp must be positive and finite, not {bpp}")
     image = as_rgb(image)
     frame, rate, tried = to_frame(image), 8 / (image.shape[0] * image.shape[1]), {}
     aq = aq_offsets(planes(frame))

@@ -65,7 +65,7 @@ PAPER |= {"test_paper_data", "test_published_iqa", "test_published_saliency", "m
 PAPER |= {"paper_trees", "test_dry_run"}
 # Also apart: the files with which issue 15 reads what people have. They are on top of both goals.
 PEOPLES = {"folder", "tables", "settings", "test_folder", "test_tables", "test_chaos", "test_try"}
-LIB_LINES, TEST_LINES = 4_985, 5_246  # tests: 5,195 before issue 15, whose kinds grew old files too
+LIB_LINES, TEST_LINES = 4_985, 5_184
 PAPER_LIB_LINES, PAPER_TEST_LINES = 697, 1_109
 PEOPLES_LIB_LINES, PEOPLES_TEST_LINES = 280, 254
 

@@ -128,31 +128,14 @@ def test_resizing_keeps_a_flat_picture_flat():
     assert resize_image(flat, 40, 60) is flat
 
 
-@pytest.mark.parametrize(
-    ("array", "expected"),
-    [
-        (COLOR[::-1], COLOR[::-1]),
-        (np.asfortranarray(COLOR), COLOR),
-        (COLOR / 255, COLOR),
-        ((COLOR / 255).astype(np.float32), COLOR),
-        (COLOR.astype(np.uint16) * 257, COLOR),
-        (COLOR.astype(">u2") * 257, COLOR),
-        (GRAY, GRAY_RGB),
-        (GRAY[..., None], GRAY_RGB),
-        (SEEN_THROUGH, OVER_WHITE),
-    ],
-    ids=[
-        "view",
-        "Fortran",
-        "float64",
-        "float32",
-        "uint16",
-        "big-endian",
-        "gray",
-        "one channel",
-        "alpha",
-    ],
-)
+ARRAYS = {"view": (COLOR[::-1], COLOR[::-1]), "Fortran": (np.asfortranarray(COLOR), COLOR)}
+ARRAYS |= {kind: ((COLOR / 255).astype(kind), COLOR) for kind in ("float64", "float32")}
+ARRAYS |= {kind: (COLOR.astype(kind) * 257, COLOR) for kind in ("<u2", ">u2")}
+ARRAYS |= {"gray": (GRAY, GRAY_RGB), "one channel": (GRAY[..., None], GRAY_RGB)}
+ARRAYS |= {"alpha": (SEEN_THROUGH, OVER_WHITE)}
+
+
+@pytest.mark.parametrize(("array", "expected"), ARRAYS.values(), ids=ARRAYS)
 def test_any_kind_of_array_is_the_same_picture(array, expected):
     image = as_rgb(array)
     assert np.array_equal(image, expected) and image.flags["C_CONTIGUOUS"]

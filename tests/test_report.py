@@ -87,7 +87,7 @@ def test_a_schematic_has_its_boxes_and_an_arrow_each():
     plt.close("all")
 
 
-def test_provenance_keeps_one_entry_a_result(figures):
+def test_provenance_keeps_one_entry_a_result_and_is_begun_anew_where_damaged(figures, capsys):
     names = {"SEED": 0, "maps": 1, "ARRAY": np.ones(2)}
     report.save_provenance("table1", "test", names, {"blobs": "ab"})
     report.save_provenance("table2", "test", {"SEED": 1}, {})
@@ -95,6 +95,11 @@ def test_provenance_keeps_one_entry_a_result(figures):
     assert set(known) == {"table1", "table2"}
     assert known["table1"]["parameters"] == {"SEED": 0}
     assert known["table1"]["packages"]["torch"].startswith("2.")
+    for damage in ("", '{"a": ', "[1, 2]"):
+        (figures / "provenance.json").write_text(damage)
+        report.save_provenance("t", "test", {}, {})
+        assert list(json.loads((figures / "provenance.json").read_text())) == ["t"]
+        assert "provenance.json was damaged" in capsys.readouterr().out
 
 
 def test_the_papers_tables_are_at_hand():
@@ -110,12 +115,3 @@ def test_markdown_keeps_every_digit_and_bounds_tiny_p_values():
     lines = report.markdown(rows).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
     assert cells == [["a", "-0.040", "0.500", "< 0.001", "3"], ["b", "+0.570", "", "0.250", "4"]]
-
-
-def test_a_damaged_provenance_is_begun_anew(figures, capsys):
-    for damage in ("", '{"a": ', "[1, 2]"):
-        figures.mkdir(exist_ok=True)
-        (figures / "provenance.json").write_text(damage)
-        report.save_provenance("t", "test", {}, {})
-        assert list(json.loads((figures / "provenance.json").read_text())) == ["t"]
-        assert "provenance.json was damaged" in capsys.readouterr().out

@@ -282,10 +282,8 @@ def test_sentences_of_notebook_04_are_those_of_the_committed_tables():
     text += [f"in {encodes.encodes.mean():.2f} runs of x264 each"]
     dB = pd.read_csv(folder / "sacid_gains.csv").query("bpp == 0.12")
     strong, mild = (dB[dB.preset == p].set_index("region").gain for p in ("p220", "p132"))
-    text += [
-        f"`p220` gains {strong.inside:.2f} dB inside",
-        f"pays {-strong.outside:.2f} dB outside",
-    ]
+    text += [f"`p220` gains {strong.inside:.2f} dB inside"]
+    text += [f"pays {-strong.outside:.2f} dB outside"]
     text += [f"and {-strong.whole:.2f} dB over the whole", f"`p132` gains {mild.inside:.2f} dB"]
     text += [f"pays {-mild.outside:.2f} dB and {-mild.whole:.2f} dB"]
     said = pd.read_csv(folder / "sacid_published_tests.csv").query("bitrate == 'all bitrates'")

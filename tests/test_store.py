@@ -45,7 +45,7 @@ def test_a_damaged_item_is_computed_again_and_never_read(empty_cache, damage):
     content = {"empty": b"", "text": b"<html></html>", "cut": path.read_bytes()[:-40]}
     content["a bit"] = path.read_bytes().replace(b"\x1c\x40", b"\x1d\x40")
     content["another item"] = store.path("b").read_bytes()
-    np.save(empty_cache / "foreign.npy", np.zeros((2, 2), np.float32))
+    np.save(empty_cache / "foreign.npy", np.array([{"code": 1}], object))  # never unpickled
     content["foreign"] = (empty_cache / "foreign.npy").read_bytes()
     path.write_bytes(content[damage])
     assert store.get("a") is None

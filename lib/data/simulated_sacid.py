@@ -132,7 +132,7 @@ def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor
     solved = {n: codec.solve_offsets(salience, aq, p) for n, p in PRESETS.items()}
     for case, (bpp, preset) in zip(TEST_CASES, product(BITRATES, solved), strict=True):
         path, offsets = root / "compressed" / sequence / f"{case}.jpg", solved[preset]
-        if _coded(path) is None:
+        if (found := _coded(path)) is None:
             coded = x264.encode(record.image, bpp, offsets.grid)
             row = {"sequence": sequence, "test_case": case, "preset": preset, "target_bpp": bpp}
             row |= {"bpp": round(coded.bpp, 6), "qp": round(coded.qp, 4), "encodes": coded.encodes}
@@ -141,7 +141,7 @@ def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor
             row |= {"reachable": not coded.reason, "reason": coded.reason, "bytes": len(coded.data)}
             # The row travels in the picture's own comment: one file, there or not there.
             _save(coded.image, path, **JPEG, comment=json.dumps(row))
-        row, decoded = _coded(path)
+        row, decoded = found or _coded(path)
         if record.density is not None:
             row["seen"] = seen_psnr(record.image, decoded, record.density)
         rows.append(row)
