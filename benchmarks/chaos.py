@@ -4,7 +4,7 @@ Each notebook runs once undisturbed, with the small parameters of its test; its 
 reference. Each point then starts it in the same environment and disturbs it: SIGKILL to every
 process of the run at a random moment, perhaps damage to random files afterwards; a disk that is
 full from the n-th file on; two runs at once on one cache. It is run again to the end, and every CSV
-is compared byte for byte. All of it is in the scratch folder ``--folder``, which is emptied first.
+is compared byte for byte. All of it is in ``--folder``, in a folder a notebook, emptied first.
 """
 
 import argparse
@@ -55,6 +55,7 @@ class Chaos:
     def __init__(self, notebook: Path, folder: Path, rng: np.random.Generator):
         self.notebook, self.folder, self.rng = notebook, folder / notebook.stem, rng
         self.cache, self.figures = self.folder / "cache", self.folder / "figures"
+        shutil.rmtree(self.folder, ignore_errors=True)
         startup = self.folder / "ipython" / "profile_default" / "startup"
         startup.mkdir(parents=True)
         (startup / "chaos.py").write_text(STARTUP)
@@ -164,7 +165,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     by_number = {path.name[:2]: path for path in NOTEBOOKS}
     notebooks = [by_number.get(name, Path(name).resolve()) for name in options.notebooks]
-    shutil.rmtree(options.folder, ignore_errors=True)
     rng = np.random.default_rng(options.seed)
     references = tqdm(notebooks, desc="references", unit="notebook")
     made = [Chaos(path, options.folder.resolve(), rng) for path in references]
