@@ -67,8 +67,7 @@ class Metric(Entry):
     def __call__(self, images: np.ndarray, reference: Maybe = None, saliency: Maybe = None):
         """Score pictures of one size, BxHxWx3 uint8: (B,) float64, in the metric's own direction.
 
-        `reference` is HxWx3 uint8; `saliency` HxW, non-negative, of any sum. What the metric does
-        not read may be left out. In a batch float32 sums come out a little different.
+        `reference` is HxWx3 uint8, `saliency` HxW, >= 0; both may be None if it reads neither.
         """
         shape = (images := check_batch(np.asarray(images))).shape[1:]
         good = not self.reads_reference or np.shape(reference) == shape
@@ -77,7 +76,12 @@ class Metric(Entry):
         require(good, f"{self.name} needs the saliency map, {shape[:2]} as the images")
         reference = check_batch(np.asarray(reference)[None])[0] if self.reads_reference else None
         saliency = np.asarray(saliency) if self.reads_saliency else None
-        return self.score(images, reference, saliency).double().cpu().numpy().reshape(len(images))
+        try:
+            scores = self.score(images, reference, saliency).double().cpu().numpy()
+            require(np.isfinite(scores).all(), "the score is not a finite number")
+        except Exception as error:  # of tiny or flat pictures, metrics raise anything
+            raise ValueError(f"{self.name} can't score a picture {shape}: {error}") from error
+        return scores.reshape(len(images))
 
 
 def entry(name: str) -> Entry:
@@ -110,11 +114,7 @@ def available(names: Iterable[str]) -> tuple[list[Metric], dict[str, str]]:
 
 
 def score_pictures(sacid: Dataset, names: Sequence[str], jobs: int | str = 1) -> pd.DataFrame:
-    """Score every picture of SACID with every metric, one at a time; memoised by sequence.
-
-    Returns ``sacid.table`` once for each metric, with metric, value (in its own direction) and
-    reason: what could not be scored has NaN and says why.
-    """
+    """Add metric, value and reason (why it is NaN) to ``sacid.table``, once a metric; memoised."""
     found, missing = available(names)
     tasks = [(sacid, sequence, [m.name for m in found]) for sequence in sacid.sequences if found]
     scored = run_all(_score_sequence, tasks, jobs, f"scoring {sacid.name}", "sequence")
@@ -143,10 +143,9 @@ def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> pd.D
 def attempt(one: Metric, *inputs: np.ndarray) -> tuple[float, str]:
     """Score one picture, or return NaN and the reason: no failure ends a long run."""
     try:
-        (value,) = one(*inputs)
-    except Exception as error:  # of tiny or flat pictures, metrics raise anything
-        return np.nan, (str(error).splitlines() or [type(error).__name__])[0]
-    return (value, "") if np.isfinite(value) else (np.nan, f"the score is {value}")
+        return one(*inputs)[0], ""
+    except ValueError as error:
+        return np.nan, str(error).splitlines()[0]
 
 
 def pixels(images: np.ndarray) -> torch.Tensor:
@@ -205,8 +204,7 @@ def _pyiqa(name: str) -> tuple:
 def _brisque() -> tuple:  # pyiqa's, with the support vectors of its authors' release
     path = models.weights_path("brisque")
     try:
-        held = load_file(path)
-        svm = {name: held[name].to(best_device()) for name in ("sv", "sv_coef")}
+        svm = {name: load_file(path)[name].to(best_device()) for name in ("sv", "sv_coef")}
     except Exception as error:  # safetensors has an error of its own
         raise OSError(f"{path} is not BRISQUE's ({error}); {MEND}") from error
     return lambda images, *_: brisque_arch.brisque(pixels(images), **svm), -1, path.read_bytes()

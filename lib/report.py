@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
+from torch.backends.cpu import get_cpu_capability
 
 from lib.paths import ROOT, figures_dir
 from lib.store import write_atomically
@@ -131,22 +133,28 @@ def save_provenance(result: str, profile: str, names: Mapping, data: Mapping[str
     `names` is a notebook's `globals()`, whose parameters are the names in capitals; `data` holds
     the fingerprints of data sets and weights.
     """
-    path = figures_dir(profile) / "provenance.json"
-    try:
-        everything = dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (ValueError, TypeError):
-        print(f"{path} was damaged: begun anew; `make -B reproduce` adds the other results again")
-        everything = {}
-    everything[result] = {
+    made = {
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
+        "processor": get_cpu_capability(),  # which instructions torch uses: other ones round others
         "packages": {name: version(name) for name in PACKAGES},
         "parameters": {k: v for k, v in names.items() if k.isupper() and isinstance(v, PLAIN)},
         "fingerprints": dict(data),
     }
-    text = json.dumps(everything, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+    path = figures_dir(profile) / "provenance.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(".provenance.lock")):  # another run may add to it too
+        try:
+            everything = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            print(f"{path} was damaged: begun anew; `make -B reproduce` adds the other results")
+            everything = {}
+        except FileNotFoundError:
+            everything = {}
+        everything[result] = made
+        text = json.dumps(everything, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def _commit() -> str:

@@ -6,16 +6,19 @@ perhaps ``common:`` for all that declare them.
 """
 
 import filecmp
+import json
 import os
 import re
 import shutil
 import sys
 import time
+from ast import literal_eval
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
@@ -34,7 +37,10 @@ TEXT_BARS = "import tqdm.auto as a, tqdm.std as s; a.tqdm, a.trange = s.tqdm, s.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 ENVIRONMENT |= {"MALLOC_TOP_PAD_": str(64 * 2**20), "OMP_WAIT_POLICY": "PASSIVE", "HEADLESS": "1"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
+TOLERANCE = 0.02  # of a table's numbers on another processor, absolute plus relative
 Jobs = int | str | None  # processes, or a Dask scheduler's address
+# What a parameter can be, by what it is in the notebook; None (and JOBS) goes everywhere.
+KINDS = {int: (int,), float: (float, int), bool: (bool,), list: (list,), dict: (dict,)}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -79,6 +85,14 @@ def _check_declared(chosen: dict, declared: dict, where: str, notebook: Path) ->
     if unknown := ", ".join(sorted(map(str, chosen.keys() - declared.keys()))):
         known = f"it declares {', '.join(declared)}"
         raise ValueError(f"{where}: {notebook.name} declares no parameter {unknown}; {known}")
+    for name, value in chosen.items():
+        try:
+            default = literal_eval(declared[name]["default"])
+        except (ValueError, SyntaxError):  # computed: of a kind that isn't known yet
+            continue
+        good = (*KINDS.get(type(default), (type(value),)), type(None))
+        if type(value) not in good and name != "JOBS":
+            raise ValueError(f"{where}: {name} must be like {default!r}, not {value!r}")
 
 
 def _declared(notebook: Path) -> dict:
@@ -188,8 +202,10 @@ def refresh(notebook: Path, executed: Path) -> None:
 
 
 def verify(notebooks: Sequence[Path], profile: str, jobs: Jobs, partial: bool) -> bool:
-    """Run notebooks with an empty cache in a scratch folder; compare every CSV byte for byte.
+    """Run notebooks with an empty cache in a scratch folder; compare every CSV with what stands.
 
+    Byte for byte, if processor, platform and packages are those that made the committed ones; else
+    to within `TOLERANCE` (float32 sums go another way; trained networks drift the furthest).
     `partial`: only some notebooks run, and a committed table that is not made again is no fault.
     """
     committed, scratch = figures_dir(profile), ROOT / "build" / "verify" / profile
@@ -201,8 +217,12 @@ def verify(notebooks: Sequence[Path], profile: str, jobs: Jobs, partial: bool) -
     old, new = ({p.name for p in folder.glob("[!.]*.csv")} for folder in (committed, made))
     names = sorted(new if partial else old | new)
     same, different, absent = filecmp.cmpfiles(committed, made, names, shallow=False)
+    alike = _machines(made).items() <= _machines(committed).items()
+    near = [n for n in different if not alike and _near(committed / n, made / n)]
     for name in names:
-        print(f"{'ok' if name in same else 'differs':8}{name}")
+        print(f"{'ok' if name in same else 'near' if name in near else 'differs':8}{name}")
+    if not alike:
+        print(f"made on another machine or by other packages: near is within {TOLERANCE}")
     for name in different:
         texts = [(f / name).read_bytes().decode(errors="replace") for f in (committed, made)]
         lines = zip_longest(*(text.splitlines(keepends=True) for text in texts))
@@ -210,4 +230,21 @@ def verify(notebooks: Sequence[Path], profile: str, jobs: Jobs, partial: bool) -
         print(f"  {name}, line {number}: committed {was!r}, now {now!r}")
     for name in absent:
         print(f"  {name}: {'not committed' if name in new else 'not made again'}")
-    return bool(names) and len(same) == len(names)
+    return bool(names) and len(same) + len(near) == len(names)
+
+
+def _machines(figures: Path) -> dict[str, list]:
+    """Say by what each result of a folder was computed."""
+    path = figures / "provenance.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {k: [v.get(f) for f in ("platform", "processor", "packages")] for k, v in found.items()}
+
+
+def _near(old: Path, new: Path) -> bool:
+    """Say if two tables have the same rows, columns and words, and numbers within `TOLERANCE`."""
+    far = {"rtol": TOLERANCE, "atol": TOLERANCE, "check_dtype": False}
+    try:
+        pd.testing.assert_frame_equal(pd.read_csv(old), pd.read_csv(new), **far)
+    except AssertionError:
+        return False
+    return True

@@ -36,8 +36,8 @@ def grouped(coefficient: Callable, a: Sequence, b: Sequence, groups: Sequence) -
 
 def _correlation(coefficient: Callable, a: np.ndarray, b: np.ndarray) -> float:
     a, b = _check_scores(a, b)
-    # A constant list orders nothing, and SciPy's answer would be NaN.
-    constant = a.min() == a.max() or b.min() == b.max()
+    # A list that is constant (but for rounding) orders nothing; SciPy would answer NaN, or noise.
+    constant = any(np.ptp(scores) <= 1e-13 * np.abs(scores).max() for scores in (a, b))
     return 0.0 if constant else float(coefficient(a, b).statistic)
 
 

@@ -179,7 +179,11 @@ def test_a_killed_run_leaves_no_result_that_could_be_taken_for_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("m=1", r"--set: 01_tiny\.ipynb declares no parameter m; it"), ("n", "expected NAME=VALUE")],
+    [
+        ("m=1", r"--set: 01_tiny\.ipynb declares no parameter m; it"),
+        ("n=abc", "--set: n must be like 1, not 'abc'"),
+        ("n", "expected NAME=VALUE"),
+    ],
 )
 def test_a_bad_override_is_one_line_and_exit_1(notebook, capsys, setting, words):
     assert main(["run", "--set", setting, str(notebook)]) == 1
@@ -299,7 +303,8 @@ def test_verify_has_an_empty_cache_in_a_folder_of_its_own(tmp_path, monkeypatch,
         "from lib.paths import cache_dir, figures_dir\n"
         "assert not cache_dir().exists()\n"
         "figures_dir('tiny').mkdir(parents=True)\n"
-        "(figures_dir('tiny') / 'table1.csv').write_text(f'n\\n{n}\\n')"
+        "(figures_dir('tiny') / 'table1.csv').write_text(f'n\\n{n}\\n')\n"
+        "(figures_dir('tiny') / 'provenance.json').write_text('{\"t\": {\"processor\": \"a\"}}')"
     )
     path = write_notebook(tmp_path / "notebooks" / "01_tiny.ipynb", table)
     committed = write_tables(tmp_path / "figures" / "tiny", table1="n\n2\n")
@@ -315,6 +320,11 @@ def test_verify_has_an_empty_cache_in_a_folder_of_its_own(tmp_path, monkeypatch,
     assert verify() == 1
     assert r"line 2: committed '3\n', now '2\n'" in capfd.readouterr().out
     assert (committed / "table1.csv").read_text() == "n\n3\n"
+    for processor, near in {"a": 1, "b": 0}.items():  # on the same machine every byte counts
+        write_tables(committed, table1="n\n2.01\n")
+        (committed / "provenance.json").write_text(f'{{"t": {{"processor": "{processor}"}}}}')
+        assert verify() == near
+    assert "near    table1.csv\nmade on another machine" in capfd.readouterr().out
 
 
 # -- paths

@@ -28,6 +28,7 @@ def test_srocc_and_krcc_see_only_order_and_plcc_sees_lines():
 @pytest.mark.parametrize("correlation", [srocc, plcc, krcc], ids=lambda m: m.__name__)
 def test_constant_scores_correlate_with_nothing(correlation):
     assert correlation([0.1, 0.1, 0.1], [1, 2, 3]) == correlation([1, 2], [0.1, 0.1]) == 0
+    assert correlation(0.1 + 1e-17 * np.arange(9), np.arange(9)) == 0, "rounding is no order"
 
 
 BROKEN = [
