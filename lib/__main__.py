@@ -11,7 +11,7 @@ from pathlib import Path
 from lib.paths import ROOT, data_dir
 
 NEEDED = {  # the data sets of each profile that has some
-    "open": ("osie", "biq2021", "sacid"),
+    "open": ("osie", "scene", "biq2021", "sacid"),
     "paper": ("salicon", "cat2000", "koniq", "clive", "sacid", "checkpoints"),
 }
 

@@ -1,13 +1,15 @@
-"""OSIE and BIQ2021 through their loaders: small trees in the same layout, and the real ones."""
+"""OSIE, Scene and BIQ2021 through their loaders: small trees in their layout, and the real ones."""
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from lib import data
+from lib import data, models
 from lib.data.biq2021 import BIQ2021
 from lib.data.osie import OSIE
+from lib.data.scene import Scene
+from lib.metrics import nss
 
 RNG = np.random.default_rng(0)
 
@@ -56,7 +58,7 @@ def test_biq2021_bad_scores_are_one_clear_error(biq, rows, message):
 
 def test_missing_data_sets_say_how_to_get_them(biq, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    for name in ("osie", "biq2021", "sacid"):
+    for name in ("osie", "scene", "biq2021", "sacid"):
         with pytest.raises(FileNotFoundError, match=rf"{name}/.* `make data PROFILE=open`"):
             data.load(name)
     (biq / "Images" / "ss01 (1).jpg").unlink()
@@ -130,6 +132,46 @@ def test_osie_joins_trials_of_one_image_and_names_an_image_that_nobody_looked_at
         write_osie(tmp_path / str(number), [gaze])
         with pytest.raises(ValueError, match=r"1001\.jpg: fixations: none of the [01] lies inside"):
             OSIE(tmp_path / str(number))[0]
+
+
+def write_scene(root, *viewers):
+    """Two pictures, wide and tall, and the gaze of viewers on the first: rows of y, x, times."""
+    (root / "stimuli").mkdir()
+    photograph(root / "stimuli" / "001.jpg", (40, 80))
+    photograph(root / "stimuli" / "002.jpg", (60, 30))
+    gaze = np.empty((2, len(viewers)), object)
+    gaze[0] = [np.empty((0, 0)) if v is None else np.array(v, float) for v in viewers]
+    gaze[1] = [np.array([[50.0, 10.0, 0.2, 0.1]])] * len(viewers)
+    savemat(root / "fixations.mat", {"fixations": gaze}, do_compression=True)
+
+
+def test_scene_is_row_then_column_and_some_viewers_saw_nothing(tmp_path):
+    write_scene(tmp_path, [[5.0, 70.0, 0.3, 0.1], [39.0, 2.5, 0.5, 0.2]], None)
+    wide, tall = Scene(tmp_path)
+    assert (
+        wide.fixations.tolist() == [[70, 5], [2.5, 39]]
+        and tall.fixations.tolist() == [[10, 50]] * 2
+    )
+    assert wide.density[5, 70] > 100 * wide.density[5, 10]
+    np.testing.assert_allclose(Scene(tmp_path, long_side=40)[1].fixations, [[20 / 3, 100 / 3]] * 2)
+    photograph(tmp_path / "stimuli" / "003.jpg")
+    with pytest.raises(ValueError, match=r"not Scene's \(2 rows for 3 pictures"):
+        Scene(tmp_path)
+
+
+@pytest.mark.data
+def test_real_scene_read_the_wrong_way_round_is_worse_than_another_pictures_gaze(real_data):
+    real_data("scene")
+    scene, predict = data.load("scene"), models.load("dual-task").predict
+    records = [r for r in map(scene.__getitem__, range(60)) if r.image.shape == (256, 256, 3)]
+    maps = [predict(record.image)[1] for record in records]
+    gaze = [record.fixations for record in records]
+    right, swapped, others = (
+        np.mean([nss(each, xy) for each, xy in zip(maps, found, strict=True)])
+        for found in (gaze, [xy[:, ::-1] for xy in gaze], gaze[1:] + gaze[:1])
+    )
+    assert len(scene) == 500 and len(records) > 20
+    assert right > 1.1 > 0.9 > others > swapped
 
 
 def assert_contract(name):

@@ -111,7 +111,8 @@ def test_the_command_lists_every_set_and_goes_on_after_a_failure(monkeypatch, tm
     monkeypatch.setattr(Source, "fetch", refuse)
     assert main(["data", "--profile", "open"]) == 1
     printed = capsys.readouterr()
-    assert [call.args[0].name for call in refuse.mock_calls] == ["osie", "biq2021", "sacid"]
+    asked = " ".join(call.args[0].name for call in refuse.mock_calls)
+    assert asked == "osie scene biq2021 sacid"
     assert "702 files to get" in printed.out and "out of reach" in printed.err
 
 
