@@ -198,9 +198,9 @@ def in_kernel() -> None:
             weights.TRAINED[name] = replace(spec, recipe=small, lessons=lessons)
     save = plots.save_figure
 
-    def save_stamped(figure: object, name: str, profile: str, stamp: str) -> None:
-        assert "dry run" in stamp, f"{name} does not say that it is a dry run"
-        save(figure, name, profile, stamp)
+    def save_stamped(figure: object, name: str, profile: str, text: str, **more: float) -> None:
+        assert "dry run" in text, f"{name} does not say that it is a dry run"
+        save(figure, name, profile, text, **more)
 
     plots.save_figure = save_stamped
 

@@ -1,14 +1,27 @@
-"""The project's one style of figure, and the few plots that more than one notebook draws."""
+"""One style of figure, one color and name a thing, and plots that more than one notebook draws."""
 
+import pickle
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import seaborn as sns
 
 from lib.paths import figures_dir
 from lib.store import write_atomically
+
+BLUE, ORANGE, GREEN, RED, PINK, TAN, _, _, _, SKY = sns.color_palette("colorblind").as_hex()
+COLORS = {"saliency": BLUE, "GradCAM": ORANGE, "fixations": SKY, "patches": "0.3", "chance": "0.7"}
+COLORS |= dict.fromkeys(("baseline-lite0", "baseline-b0", "Baseline", "Baseline, one pass"), ORANGE)
+COLORS |= dict.fromkeys(("Baseline-Sal-Loss", "Baseline-GradCAM-Loss"), GREEN)
+COLORS |= {"baseline-lite1": RED, "baseline-resnet50": RED}  # what has no color of its own is gray
+COLORS |= {"p132": TAN, "p220": PINK, "p310": "indigo"}  # SACID's presets
+LABELS = {f"baseline-lite{k}": f"quality model lite{k}, 4,000 photographs" for k in (0, 1)}
+LABELS |= {"CenterPrior": "centre prior", "none": "plain codec", "piqe": "PIQE"}
+LABELS |= {"control-synthetic": "synthetic distortions only"}
+for _name in ("Lite0 read-out (ours)", "Lite0 read-out (ours), cross-validated", "saliency-lite0"):
+    COLORS[_name], LABELS[_name] = BLUE, "saliency predictor (ours)"
 
 
 def set_style() -> None:
@@ -18,22 +31,33 @@ def set_style() -> None:
     mpl.rcParams.update({"pdf.fonttype": 42, "axes.titlesize": "medium"})  # text stays text
 
 
-def save_figure(figure: plt.Figure, name: str, profile: str, stamp: str) -> None:
+def stamp(figure: plt.Figure, text: str) -> None:
+    """Print underneath which profile, data, weights and number of images made a figure."""
+    figure.draw_without_rendering()  # a constrained layout is only settled by drawing
+    below = (figure.get_tightbbox().y0 - 0.05) / figure.get_figheight()  # in shares of the height
+    text = textwrap.fill(text, int(17 * figure.get_figwidth()))
+    figure.text(0.5, below, text, ha="center", va="top", fontsize=7, color="0.35")
+
+
+def save_figure(figure: plt.Figure, name: str, profile: str, text: str, column: float = 0) -> None:
     """Write `name`.png and `name`.pdf, without dates: equal figures are equal files.
 
-    The stamp, printed underneath, says which profile, data, weights and number of images made it.
+    The text is its `stamp`. `column`: the height in inches of a second one for a paper's column.
     """
-    figure.draw_without_rendering()  # a constrained layout is only settled by drawing
-    below = figure.get_tightbbox().y0 / figure.get_figheight()  # in shares of the figure's height
-    figure.text(0.5, below - 0.01, stamp, ha="center", va="top", fontsize=7, color="0.35")
+    if column:
+        plt.close(narrow := pickle.loads(pickle.dumps(figure)))
+        narrow.set_size_inches(3.4, column)
+        plt.setp(narrow.findobj(mpl.text.Text), fontsize=6.5)
+        for line in narrow.findobj(plt.Line2D):
+            line.set(markersize=0.6 * line.get_markersize(), linewidth=0.7 * line.get_linewidth())
+        save_figure(narrow, f"{name}_column", profile, text)
+    stamp(figure, text)
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
         path = figures_dir(profile) / f"{name}{suffix}"
         write_atomically(path, lambda p, m=metadata: figure.savefig(p, metadata=m))
 
 
-def show_row(
-    axes: Sequence[plt.Axes], images: Sequence[np.ndarray], titles: Sequence[str] | None = None
-) -> None:
+def show_row(axes: Sequence[plt.Axes], images: Sequence, titles: Sequence[str] = ()) -> None:
     """Show pictures (HxWx3 uint8) or maps (HxW, each on its own scale) along a row of axes."""
     for axis, image, title in zip(axes, images, titles or [""] * len(images), strict=True):
         axis.imshow(image, cmap=None if image.ndim == 3 else "inferno", interpolation="bilinear")
