@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from tqdm.auto import tqdm
 
 from lib.images import network_size, resize_image
-from lib.iqa import Metric
+from lib.iqa import Metric, attempt
 from lib.maps import resize_map
 from lib.records import Dataset, Record
 from lib.sources import Source, extract
@@ -131,5 +131,9 @@ def _score(metric: Metric, image: np.ndarray, ranks: np.ndarray, cells: Sequence
     for start in range(0, len(cells), AT_ONCE):
         holes = [(mask(ranks, p, STRATEGIES[s]), f) for s, f, p in cells[start : start + AT_ONCE]]
         masked = [np.where(hole[..., None], behind[f], image) for hole, f in holes]
-        scores += (metric.sign * metric(np.stack(masked))).tolist()
+        try:
+            found = metric(batch := np.stack(masked))
+        except ValueError:  # one of them at least; a blank picture has no PIQE: NaN
+            found = np.array([attempt(metric, one[None])[0] for one in batch])
+        scores += (metric.sign * found).tolist()
     return dict(zip(cells, scores, strict=True))
