@@ -105,7 +105,7 @@ def stage_gallery(folder: Path, source: Path) -> str:
         lines += [f"## {stem}\n"]
         if f"{stem}.png" in beside:
             lines += [f"```{{image}} {stem}.png\n:alt: {stem}\n:loading: lazy\n```\n"]
-        links = [f"[{Path(name).suffix[1:].upper()}]({name})" for name in beside]
+        links = [f"[{name[-3:].upper()}]({name})" for name in beside if not name.endswith(".png")]
         table = [f"[table]({stem}.md)"] if (folder / f"{stem}.md").is_file() else []
         lines += [" · ".join(table + links) + "\n"]
     lines += ["```{toctree}\n:hidden:\n", *sorted(p.stem for p in folder.glob("*.md")), "```"]
