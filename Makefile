@@ -20,6 +20,7 @@ endif
 
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.saliency-iqa-reproduction
+BOOKED := $(VENV)/.saliency-iqa-book
 BUILD := build/$(PROFILE)
 
 # What an executed notebook depends on, besides its source. Nothing is imported to find out.
@@ -45,7 +46,7 @@ export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 .NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
 .DELETE_ON_ERROR:
-.PHONY: help setup data reproduce refresh verify test lint lab bench chaos plan train try lock clean check-notebooks
+.PHONY: help setup data reproduce refresh verify test lint lab book bench chaos plan train try lock clean check-notebooks
 
 help: ## print this
 	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
@@ -57,11 +58,12 @@ help: ## print this
 	@echo '  NB         one notebook by its number; all of them without it'
 	@echo '  JOBS       worker processes (default: the notebooks decide)'
 	@echo '  DATA_DIR   where the data sets are (default: data/)'
+	@echo '  BOOK       1: setup installs what the book and its test need, too'
 	@echo '  PYTHON     the Python (3.11 or newer) that .venv is made with'
 	@echo '  IMAGES     the folder of your own pictures that try judges'
 	@echo '  ARGS       passed on by test, bench, chaos, try and lock'
 
-setup: $(INSTALLED) ## create .venv from the lock, or bring it up to date
+setup: $(INSTALLED) $(if $(BOOK),$(BOOKED)) ## create .venv from the lock, or bring it up to date
 
 data: $(INSTALLED) ## say which data PROFILE (open, paper) needs and fetch what is missing
 	@$(PY) -m lib data --profile $(PROFILE)
@@ -93,8 +95,11 @@ lint: $(INSTALLED) ## check style, formatting and the hygiene of the notebooks
 	@$(PY) -m ruff format --check .
 	@$(PY) -m pytest -q -k committed tests/test_notebooks.py
 
-lab: $(INSTALLED) ## open JupyterLab
-	@$(PY) -m jupyter lab --notebook-dir=.
+lab: $(INSTALLED) ## open JupyterLab at the first notebook
+	@$(PY) -m jupyter lab --notebook-dir=. notebooks/00_start_here.ipynb
+
+book: $(BOOKED) ## build the book, a static site, into build/book/html
+	@$(PY) -m book.build
 
 bench: $(INSTALLED) ## measure speed against peer implementations
 	@$(PY) -m benchmarks.bench $(ARGS)
@@ -114,9 +119,10 @@ try: $(INSTALLED) ## judge your own pictures: make try IMAGES=~/Pictures/holiday
 	@test -n "$$IMAGES" || { echo 'Which pictures? make try IMAGES=~/Pictures/holiday' >&2; exit 2; }
 	@$(PY) -m lib try "$$IMAGES" $(ARGS)
 
-lock: $(INSTALLED) ## remake requirements.txt from requirements.in (ARGS=--upgrade for newer versions)
+lock: $(INSTALLED) ## remake requirements*.txt from requirements*.in (ARGS=--upgrade for newer versions)
 	@$(PY) -m pip install -q uv
 	@$(PY) -m uv pip compile -q $(ARGS) requirements.in
+	@$(PY) -m uv pip compile -q $(ARGS) -c requirements.txt -o requirements-book.txt --custom-compile-command "make lock" requirements-book.in
 
 clean: ## remove build/ and every cached result (not .venv, not data/)
 	rm -rf build .cache .pytest_cache .ruff_cache *.egg-info
@@ -168,4 +174,9 @@ endif
 	        ERROR*|error*) echo "$$line" >&2;; \
 	        INSTALLED) ok=0;; \
 	    esac; done; exit $$ok; } || { echo "Installation failed; the whole log is $(VENV)/install.log" >&2; exit 1; }
+	@touch $@
+
+$(BOOKED): requirements-book.txt | $(INSTALLED)
+	@echo "Installing requirements-book.txt into $(VENV), 20 small packages"
+	@$(PY) -m pip install -q --disable-pip-version-check -r requirements-book.txt
 	@touch $@
