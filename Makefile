@@ -84,7 +84,7 @@ refresh: ## rerun `sample` and store its outputs in notebooks/, to be committed
 	@$(MAKE) --no-print-directory reproduce PROFILE=sample
 	@$(PY) -m lib refresh $(NOTEBOOKS)
 
-verify: $(INSTALLED) ## rerun PROFILE from nothing in a scratch folder; compare every CSV byte for byte
+verify: $(INSTALLED) ## rerun PROFILE from nothing in a scratch folder; compare every table
 	@$(PY) -m lib verify $(FLAGS) $(NOTEBOOKS)
 
 test: $(INSTALLED) ## run the tests
