@@ -198,9 +198,9 @@ def in_kernel() -> None:
             weights.TRAINED[name] = replace(spec, recipe=small, lessons=lessons)
     save = plots.save_figure
 
-    def save_stamped(figure: object, name: str, profile: str, text: str, **more: float) -> None:
+    def save_stamped(figure: object, name: str, profile: str, text: str, column: float = 0) -> None:
         assert "dry run" in text, f"{name} does not say that it is a dry run"
-        save(figure, name, profile, text, **more)
+        save(figure, name, profile, text, column)
 
     plots.save_figure = save_stamped
 

@@ -19,6 +19,7 @@ COLORS |= {"baseline-lite1": RED, "baseline-resnet50": RED}  # what has no color
 COLORS |= {"p132": TAN, "p220": PINK, "p310": "indigo"}  # SACID's presets
 LABELS = {f"baseline-lite{k}": f"quality model lite{k}, 4,000 photographs" for k in (0, 1)}
 LABELS |= {"CenterPrior": "centre prior", "none": "plain codec", "piqe": "PIQE"}
+LABELS |= {"baseline-b0": "quality model B0", "baseline-resnet50": "quality model ResNet50"}
 LABELS |= {"control-synthetic": "synthetic distortions only"}
 for _name in ("Lite0 read-out (ours)", "Lite0 read-out (ours), cross-validated", "saliency-lite0"):
     COLORS[_name], LABELS[_name] = BLUE, "saliency predictor (ours)"

@@ -74,8 +74,8 @@ def test_equal_figures_are_equal_files(figures):
     for _ in range(2):
         figure, axis = plt.subplots()
         axis.plot([0, 1], [1, 0])
-        plots.save_figure(figure, "f", "test", "test profile · n = 2")
-        written.append([(figures / f"f{suffix}").read_bytes() for suffix in (".png", ".pdf")])
+        plots.save_figure(figure, "f", "test", "test profile · n = 2", column=2)
+        written.append([(figures / f).read_bytes() for f in ("f.png", "f.pdf", "f_column.pdf")])
         plt.close(figure)
     assert written[0] == written[1]
 
