@@ -45,7 +45,7 @@ export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 .NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
 .DELETE_ON_ERROR:
-.PHONY: help setup data reproduce refresh verify test lint lab bench chaos plan train try lock clean check-notebooks
+.PHONY: help setup data reproduce refresh results verify test lint lab bench chaos plan train try lock clean check-notebooks
 
 help: ## print this
 	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
@@ -81,6 +81,9 @@ endif
 refresh: ## rerun `sample` and store its outputs in notebooks/, to be committed
 	@$(MAKE) --no-print-directory reproduce PROFILE=sample
 	@$(PY) -m lib refresh $(NOTEBOOKS)
+
+results: $(INSTALLED) ## write RESULTS.md from the committed tables
+	@$(PY) -m benchmarks.results
 
 verify: $(INSTALLED) ## rerun PROFILE from nothing in a scratch folder; compare every CSV byte for byte
 	@$(PY) -m lib verify $(FLAGS) $(NOTEBOOKS)
