@@ -5,6 +5,7 @@ The sentences are a person's and stand in ``results.md`` beside this file. Numbe
 """
 
 import json
+import re
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
@@ -37,17 +38,18 @@ PREDICTOR = "Lite0 read-out (ours), cross-validated"
 
 
 def grid(rows: Iterable[dict]) -> str:
-    """Write a table in Markdown, cells as they are."""
+    """Write a table in Markdown; no line breaks inside an interval."""
     rows = [*rows]
     lines = [[*rows[0]], ["---"] * len(rows[0]), *(map(str, row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return re.sub(r"(?<=\d,) (?=[-+]?\d\.)|(?<=\d) (?=±)|(?<=±) ", "\u00a0", text)
 
 
 def counts(numbers: dict[str, pd.DataFrame]) -> str:
     """Count verdicts, table by table."""
     rows = []
     for title, table in numbers.items():
-        words = list(table.verdict.str.split(":").str[0])
+        words = list(table.verdict)
         rows.append({"of the paper": title, "numbers": len(words)})
         rows[-1] |= {word: words.count(word) for word in VERDICTS}
     total = {name: sum(row[name] for row in rows) for name in [*rows[0]][1:]}

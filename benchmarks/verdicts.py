@@ -153,13 +153,15 @@ def compared(tables: Tables, number: int) -> pd.DataFrame:
             ours, sample = (tables.get(f"{t}{number}", "|".join(keys)) for t in ("table", "sample"))
         why = "weights out of reach" if PLACES[where] else "data set not run"
         row = {"the paper's row": method, "measure": name, "paper": f"{printed:.3f}"}
+        said = "reference" if first else verdict(printed, base, ours, why)
+        row["verdict"], _, why = said.partition(": ")
         row["from reference"] = "" if first else f"{printed - base:+.3f}"
-        row["ours, `open`: people"] = value(ours)
         row["from reference, ours"] = "" if first or ours is None else ours.gap
+        row["ours, `open`: people"] = value(ours)
         row["ours, `sample`: simulated"] = value(sample)
         row["n"] = "" if ours is None else f"{ours.n} / {0 if sample is None else sample.n}"
         row["our data, weights"] = "" if ours is None else f"{data}; {keys[1]}"
-        row["verdict"] = "reference" if first else verdict(printed, base, ours, why)
+        row["why"] = why
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -171,9 +173,10 @@ def compared_on_sacid(tables: Tables) -> pd.DataFrame:
         printed = tables.cell("paper3", place, STATISTICS[metric])
         sample, dummy = tables.get("sample3", f"{method}|{metric}"), dummies[f"{BLIND}|{metric}"]
         row = {"the paper's row": method, "measure": metric, "paper": f"{printed:.3f}"}
+        row["verdict"] = "cannot tell"
         row["less the bitrate alone"] = f"{printed - dummy.value:+.3f}"
         row["ours, `sample`: simulated"] = value(sample)
         row["n"] = "" if sample is None else f"0 / {sample.n}"
-        row["verdict"] = "cannot tell: pictures out of reach"
+        row["why"] = "pictures out of reach"
         rows.append(row)
     return pd.DataFrame(rows)
