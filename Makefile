@@ -46,7 +46,7 @@ export OMP_WAIT_POLICY := PASSIVE
 .DEFAULT_GOAL := help
 .NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
 .DELETE_ON_ERROR:
-.PHONY: help setup data reproduce refresh verify test lint lab book bench chaos plan train try lock clean check-notebooks
+.PHONY: help setup data reproduce refresh results verify test lint lab book bench chaos plan train try lock clean check-notebooks
 
 help: ## print this
 	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
@@ -83,6 +83,9 @@ endif
 refresh: ## rerun `sample` and store its outputs in notebooks/, to be committed
 	@$(MAKE) --no-print-directory reproduce PROFILE=sample
 	@$(PY) -m lib refresh $(NOTEBOOKS)
+
+results: $(INSTALLED) ## write RESULTS.md from the committed tables
+	@$(PY) -m benchmarks.results
 
 verify: $(INSTALLED) ## rerun PROFILE from nothing in a scratch folder; compare every table
 	@$(PY) -m lib verify $(FLAGS) $(NOTEBOOKS)
