@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 
 from lib.paths import figures_dir
+from lib.records import OPENED
+from lib.report import commit
 from lib.store import write_atomically
 
 BLUE, ORANGE, GREEN, RED, PINK, TAN, _, _, _, SKY = sns.color_palette("colorblind").as_hex()
@@ -43,7 +45,8 @@ def stamp(figure: plt.Figure, text: str) -> None:
 def save_figure(figure: plt.Figure, name: str, profile: str, text: str, column: float = 0) -> None:
     """Write `name`.png and `name`.pdf, without dates: equal figures are equal files.
 
-    The text is its `stamp`. `column`: the height in inches of a second one for a paper's column.
+    The text is its `stamp`, and in the files' metadata beside commit and fingerprints of the data.
+    `column`: the height in inches of a second figure for a paper's column.
     """
     if column:
         plt.close(narrow := pickle.loads(pickle.dumps(figure)))
@@ -53,7 +56,10 @@ def save_figure(figure: plt.Figure, name: str, profile: str, text: str, column: 
             line.set(markersize=0.6 * line.get_markersize(), linewidth=0.7 * line.get_linewidth())
         save_figure(narrow, f"{name}_column", profile, text)
     stamp(figure, text)
-    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
+    made = f"commit {commit()}; " + ", ".join(f"{n} {f[:8]}" for n, f in sorted(OPENED.items()))
+    png = {"Software": None, "Title": name, "Description": text, "Source": made}
+    pdf = {"CreationDate": None, "Title": name, "Subject": text, "Keywords": made}
+    for suffix, metadata in ((".png", png), (".pdf", pdf)):
         path = figures_dir(profile) / f"{name}{suffix}"
         write_atomically(path, lambda p, m=metadata: figure.savefig(p, metadata=m))
 

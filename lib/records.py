@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+OPENED: dict[str, str] = {}  # data sets that this process has opened, and their fingerprints
+
 
 @dataclass(frozen=True)
 class Record:

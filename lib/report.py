@@ -134,7 +134,7 @@ def save_provenance(result: str, profile: str, names: Mapping, data: Mapping[str
     the fingerprints of data sets and weights.
     """
     made = {
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": get_cpu_capability(),  # which instructions torch uses: other ones round others
@@ -157,7 +157,7 @@ def save_provenance(result: str, profile: str, names: Mapping, data: Mapping[str
         write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the last commit that touched code or weights (results may change), and if edited."""
 
     def git(*words: str) -> str:
@@ -165,7 +165,7 @@ def _commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        commit = git("log", "-1", "--format=%H")
-        return f"{commit} with uncommitted edits" if git("status", "--porcelain") else commit
+        last = git("log", "-1", "--format=%H")
+        return f"{last} with uncommitted edits" if git("status", "--porcelain") else last
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"

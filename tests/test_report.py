@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lib import plots, report
 
@@ -78,6 +79,9 @@ def test_equal_figures_are_equal_files(figures):
         written.append([(figures / f).read_bytes() for f in ("f.png", "f.pdf", "f_column.pdf")])
         plt.close(figure)
     assert written[0] == written[1]
+    with Image.open(figures / "f.png") as picture:
+        assert picture.text["Description"] == "test profile · n = 2"
+        assert picture.text["Source"].startswith(f"commit {report.commit()}; ")
 
 
 def test_a_schematic_has_its_boxes_and_an_arrow_each():

@@ -10,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 
 from lib.paths import data_dir
-from lib.records import Dataset, Part, Record, Subset
+from lib.records import OPENED, Dataset, Part, Record, Subset
 
 __all__ = ["Dataset", "Part", "Record", "Subset", "load", "names"]
 
@@ -36,4 +36,6 @@ def load(name: str, **options: object) -> Dataset:
     except TypeError as error:
         has = ", ".join([*signature(module.open).parameters][1:]) or "none"
         raise ValueError(f"data set {name}: {error}; its options: {has}") from error
-    return module.open(data_dir() / name, **options)
+    dataset = module.open(data_dir() / name, **options)
+    OPENED[dataset.name] = dataset.fingerprint
+    return dataset
