@@ -56,7 +56,7 @@ def save_figure(figure: plt.Figure, name: str, profile: str, text: str, column: 
             line.set(markersize=0.6 * line.get_markersize(), linewidth=0.7 * line.get_linewidth())
         save_figure(narrow, f"{name}_column", profile, text)
     stamp(figure, text)
-    made = f"commit {commit()}; " + ", ".join(f"{n} {f[:8]}" for n, f in sorted(OPENED.items()))
+    made = f"commit {commit()}; data {', '.join(sorted(OPENED))}"
     png = {"Software": None, "Title": name, "Description": text, "Source": made}
     pdf = {"CreationDate": None, "Title": name, "Subject": text, "Keywords": made}
     for suffix, metadata in ((".png", png), (".pdf", pdf)):

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-OPENED: dict[str, str] = {}  # data sets that this process has opened, and their fingerprints
+OPENED: set[str] = set()  # names and fingerprints of the data sets that this process has opened
 
 
 @dataclass(frozen=True)

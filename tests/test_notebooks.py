@@ -170,14 +170,19 @@ def prose(number):
 
 
 def test_sentences_of_notebook_01_are_those_of_the_committed_tables():
-    table = pd.read_csv(OPEN / "table1.csv").query("metric == 'CC'")
+    every = pd.read_csv(OPEN / "table1.csv")
+    table = every.query("metric == 'CC'")
     after = table[table.stage.str.startswith("after")].set_index("method").value
     before = table[~table.stage.str.startswith("after")].set_index("method").value
     text = prose("01")
     first, second, center = after[["baseline-lite0", "baseline-lite1", "CenterPrior"]]
     words = f"CC is {first:.3f} for baseline-lite0 and {second:.3f} for baseline-lite1, against"
     assert f"{words} {center:.3f}" in text
-    assert f"({before['baseline-lite1']:.3f} against {before['CenterPrior']:.3f})" in text
+    first, second, center = before[["baseline-lite1", "baseline-lite0", "CenterPrior"]]
+    assert f"neither surely by CC ({first:.3f} and {second:.3f} against {center:.3f})" in text
+    nss = every.query("metric == 'NSS' and stage == 'as extracted'").set_index("method").value
+    words = f"by NSS ({nss['baseline-lite1']:.3f} against {nss['CenterPrior']:.3f})"
+    assert words in text
     assert f"reaches a CC of {after['ImageNet trunk only']:.3f}" in text
     assert f"({after['spectral residual']:.3f})" in text
 

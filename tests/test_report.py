@@ -81,7 +81,7 @@ def test_equal_figures_are_equal_files(figures):
     assert written[0] == written[1]
     with Image.open(figures / "f.png") as picture:
         assert picture.text["Description"] == "test profile · n = 2"
-        assert picture.text["Source"].startswith(f"commit {report.commit()}; ")
+        assert picture.text["Source"].startswith(f"commit {report.commit()}; data")
 
 
 def test_a_schematic_has_its_boxes_and_an_arrow_each():

@@ -37,5 +37,5 @@ def load(name: str, **options: object) -> Dataset:
         has = ", ".join([*signature(module.open).parameters][1:]) or "none"
         raise ValueError(f"data set {name}: {error}; its options: {has}") from error
     dataset = module.open(data_dir() / name, **options)
-    OPENED[dataset.name] = dataset.fingerprint
+    OPENED.add(f"{name} {dataset.fingerprint}")
     return dataset
