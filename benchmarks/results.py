@@ -121,6 +121,7 @@ def facts(tables: Tables, numbers: dict[str, pd.DataFrame]) -> dict:
     }
     patches = [t["pairs"][f"{case}saliency − patches|SROCC"] for case in cases]
     alike = {b: [t["alike"][f"{c}{b}|SROCC"].value for c in cases] for b in ("nothing", "chance")}
+    own = [t["first"][f"{c}saliency − another's saliency|0.333333"] for c in cases]
     cams, prior, salicon = [], t["paper1"]["CenterPrior"], t["paper2"]["Baseline"]
     for name in tables.column("paper1", "method")[tables.column("paper1", "group") == CAMS]:
         row, less = t["paper1"][name], {"KLD"}  # less KLD is better
@@ -138,6 +139,8 @@ def facts(tables: Tables, numbers: dict[str, pd.DataFrame]) -> dict:
         "cases": len(cases),
         "centre_share": 100 * max(ratio),
         "patches": [sum(r.value > 0 for r in patches), sum(r.low > 0 for r in patches)],
+        "own": [min(row.value for row in own), max(row.value for row in own)],
+        "own_above": sum(row.low > 0 for row in own),
         "alike": {beyond: [min(values), max(values)] for beyond, values in alike.items()},
         "encoded": coded["reachable"].sum(),
         "pictures": len(coded["bpp"]),

@@ -12,12 +12,14 @@ OPEN, SAMPLE, PAPER = "figures/open", "figures/sample", "lib/paper"
 BY_METHOD = ["stage", "method", "metric"]
 TABLES = {  # a short name -> file, and the columns that name a row
     "table1": (f"{OPEN}/table1.csv", BY_METHOD),
+    "scene": (f"{OPEN}/table1_scene.csv", BY_METHOD),
     "controls": (f"{OPEN}/table1_controls.csv", BY_METHOD),
     "table2": (f"{OPEN}/table2.csv", BY_METHOD),
     "curves": (f"{OPEN}/figure2.csv", ["model", "map", "strategy", "fill", "share", "measure"]),
     "areas": (f"{OPEN}/figure2_areas.csv", ["model", "fill", "map", "measure"]),
     "pairs": (f"{OPEN}/figure2_differences.csv", ["model", "fill", "maps", "measure"]),
     "alike": (f"{OPEN}/figure2_agreement.csv", ["model", "fill", "beyond", "measure"]),
+    "first": (f"{OPEN}/figure2_most_relevant_first.csv", ["model", "fill", "maps", "share"]),
     "gaze": (f"{OPEN}/figure2_gaze_areas.csv", ["model", "fill", "map"]),
     "encodes": (f"{OPEN}/sacid_encodes.csv", ["sequence", "test_case"]),
     "gains": (f"{OPEN}/sacid_gains.csv", ["preset", "bpp", "region"]),
