@@ -121,6 +121,10 @@ def _fault(path: str | Path, error: Exception) -> tuple[str, str]:
     return what, CONVERT if UNABLE.search(f"{type(error)} {what}") else AGAIN
 
 
+class NoScoreError(ValueError):
+    """A metric has no finite score for a picture: it is flat, as a rule."""
+
+
 class _OutOfRangeError(ValueError):
     """Pixels of a healthy picture that no rule turns into 8 bits."""
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from lib import models
 from lib._torchvision import ensure_torchvision_imports
-from lib.images import check_batch
+from lib.images import NoScoreError, check_batch
 from lib.models.backbones import best_device
 from lib.models.published import explain
 from lib.models.sgdnet import VARIANTS, load_sgdnet
@@ -78,9 +78,10 @@ class Metric(Entry):
         saliency = np.asarray(saliency) if self.reads_saliency else None
         try:
             scores = self.score(images, reference, saliency).double().cpu().numpy()
-            require(np.isfinite(scores).all(), "the score is not a finite number")
         except Exception as error:  # of tiny or flat pictures, metrics raise anything
             raise ValueError(f"{self.name} can't score a picture {shape}: {error}") from error
+        if not np.isfinite(scores).all():
+            raise NoScoreError(f"{self.name} can't score a picture {shape}: it gives no number")
         return scores.reshape(len(images))
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 from tqdm.auto import tqdm
 
-from lib.images import network_size, resize_image
+from lib.images import NoScoreError, network_size, resize_image
 from lib.iqa import Metric, attempt
 from lib.maps import resize_map
 from lib.records import Dataset, Record
@@ -133,7 +133,7 @@ def _score(metric: Metric, image: np.ndarray, ranks: np.ndarray, cells: Sequence
         masked = [np.where(hole[..., None], behind[f], image) for hole, f in holes]
         try:
             found = metric(batch := np.stack(masked))
-        except ValueError:  # one of them at least; a blank picture has no PIQE: NaN
+        except NoScoreError:  # one of them at least; a blank picture has no PIQE: NaN
             found = np.array([attempt(metric, one[None])[0] for one in batch])
         scores += (metric.sign * found).tolist()
     return dict(zip(cells, scores, strict=True))

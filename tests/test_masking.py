@@ -128,7 +128,7 @@ SALIENCY = Source("Saliency", "saliency", bright, "s")
 @pytest.fixture
 def scored(empty_cache, notebook):
     pictures = Pictures(12)
-    patches, _, chance = notebook.sources_for(SCORER, SALIENCY)[-3:]
+    patches, _, chance = notebook.sources_for(SCORER, SALIENCY, None)[-3:]
     sources = [SALIENCY, chance, patches]
     shares = [0, 0.25, 0.5, 0.75, 1]
     return masked_scores(SCORER, pictures, sources, ["black", "mean"], shares, 64)
@@ -190,7 +190,7 @@ def test_a_run_that_dies_goes_on_and_ends_the_same(empty_cache, monkeypatch):
         return mean_of_bright_square(images)
 
     asked = (Pictures(20), [SALIENCY], FILLS, [0, 0.3, 0.5, 1], 64)
-    with pytest.raises(StopIteration):
+    with pytest.raises(ValueError, match="can't score a picture"):
         masked_scores(replace(SCORER, score=dies), *asked)
     CALLS.clear()
     resumed = masked_scores(SCORER, *asked)
@@ -214,7 +214,7 @@ def test_a_published_network_is_explained_as_in_notebook_01(notebook, monkeypatc
     scorer = replace(SCORER, name="dbcnn", network=notebook.published.explain("dbcnn", network, 1))
     monkeypatch.setattr(iqa, "metric", lambda name: scorer)
     (of_notebook_01,), _ = functions("01", "").published_sources(["DBCNN"])
-    assert notebook.sources_for(scorer, SALIENCY)[1].key == of_notebook_01.key
+    assert notebook.sources_for(scorer, SALIENCY, None)[1].key == of_notebook_01.key
 
 
 def test_the_centre_goes_first_and_the_corners_last(notebook):
