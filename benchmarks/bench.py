@@ -1,8 +1,10 @@
 """Speed as ratios: ours and a peer's, alternating in one run on one machine; and how cost grows.
 
-``python -m benchmarks.bench`` prints tables. A ratio above 1 says that ours is faster. Seconds
-depend on the machine and are printed for orientation only. Where ours does more than the peer, what
-it `costs` and its peak `memory` are given as ratios too.
+``python -m benchmarks.bench`` writes figures/bench/bench.csv and .md. A ratio above 1 says that
+ours is faster; `low` and `high` are the smallest and largest of the runs' own ratios. Seconds
+depend on the machine and are there for orientation only. Where ours does more than the peer, what
+it `costs` and its peak `memory` are given as ratios too; `apart` is the largest difference of the
+two results, where they are the same thing. A peer that is not installed is left out, with a word.
 """
 
 import argparse
@@ -13,6 +15,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import choix
 import numpy as np
@@ -21,8 +27,14 @@ import torch
 from scipy.special import expit
 
 from benchmarks import masking_cost, training_cost
+from lib import metrics
 from lib.cam import extract_cam
+from lib.maps import check_density, fixation_density
 from lib.models.baseline import Baseline
+from lib.paths import figures_dir
+from lib.records import Record
+from lib.report import save_rows
+from lib.store import write_atomically
 from lib.subjective import fit_scores
 
 
@@ -36,24 +48,76 @@ def alternate(ours: Callable[[], object], peer: Callable[[], object], repeats: i
             run()
             times[name].append(time.perf_counter() - start)
     ours_s, peer_s = (statistics.median(times[name]) for name in ("ours", "peer"))
-    return {"ours_s": ours_s, "peer_s": peer_s, "ratio": peer_s / ours_s}
+    each = [theirs / own for own, theirs in zip(times["ours"], times["peer"], strict=True)]
+    spread = {"low": min(each), "high": max(each)}
+    return {"ours_s": ours_s, "peer_s": peer_s, "ratio": peer_s / ours_s, **spread}
 
 
 def bench_cam(repeats: int) -> list[dict]:
-    """Smoothed HiResCAM of EfficientNet-Lite0, batch of 8 at 384x288, against pytorch-grad-cam."""
+    """Smoothed HiResCAM of EfficientNet-Lite0, 32 images at 384x288, against pytorch-grad-cam."""
     from pytorch_grad_cam import HiResCAM  # after lib, whose guard lets torchvision import
 
     model = Baseline("efficientnet_lite0", "random")
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 288, 384, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 288, 384, 3), np.uint8)
     images = model.normalize(pixels)
     layer = model.backbone.bn2
 
-    def peer() -> None:
+    def peer() -> np.ndarray:
         with contextlib.redirect_stdout(io.StringIO()), HiResCAM(model, [layer]) as cam:
-            cam(images, [lambda y: y.sum()] * 8, aug_smooth=True, eigen_smooth=True)
+            return cam(images, [lambda y: y.sum()] * 32, aug_smooth=True, eigen_smooth=True)
 
-    timed = alternate(lambda: extract_cam(model, images, layer), peer, repeats)
-    return [{"what": "HiResCAM, both smoothings", "peer": "pytorch-grad-cam", **timed}]
+    @torch.inference_mode()
+    def passes() -> None:
+        for view in [images] * 6:
+            for part in view.split(8):
+                model(part)
+
+    rows = []
+    for sign in ("cam", "lapack"):
+        ours = partial(extract_cam, model, images, layer, eigen_sign=sign)
+        timed = alternate(ours, peer, repeats)
+        what = {"what": f"HiResCAM, both smoothings, sign: {sign}", "peer": "pytorch-grad-cam"}
+        same = {"apart": float(np.abs(ours() - peer()).max())} if sign == "lapack" else {}
+        rows.append(what | timed | same)
+    timed = alternate(partial(extract_cam, model, images, layer), passes, repeats)
+    what = {"what": "HiResCAM, both smoothings", "peer": "its six forward passes"}
+    return [*rows, what | timed | {"costs": 1 / timed["ratio"]}]
+
+
+def bench_metrics(repeats: int) -> list[dict]:
+    """NSS, SIM, CC and KLD of a map of 400x300 against pysaliency's functions of these names."""
+    if (found := find_spec("pysaliency")) is None:
+        print("pysaliency is not installed (pip install --no-deps pysaliency): left out")
+        return []
+    # Its metrics alone: the package as a whole asks for a dozen others.
+    file = Path(found.submodule_search_locations[0]) / "metrics.py"
+    spec = spec_from_file_location("pysaliency_metrics", file)
+    spec.loader.exec_module(theirs := module_from_spec(spec))
+    rng = np.random.default_rng(0)
+    fixations = rng.uniform(0, (400, 300), (90, 2))
+    record = Record("", None, fixations, fixation_density(fixations, (300, 400), 12))
+    maps, (x, y) = rng.random((8, 300, 400)), fixations.astype(int).T
+    density = np.float64(record.density)
+
+    def ours() -> list[list[float]]:
+        people = metrics.Checked(record.density, "density", check_density)
+        found, by_density = [], (metrics.similarity, metrics.cc, metrics.kld)
+        for each in maps:
+            checked = metrics.Checked(each, "saliency_map")
+            scores = [metrics.nss(checked, fixations), *(f(checked, people) for f in by_density)]
+            found.append(scores)
+        return found
+
+    def peer() -> list[list[float]]:
+        found = []
+        for each in maps:
+            of_density = [f(each, density) for f in (theirs.SIM, theirs.CC, theirs.MIT_KLDiv)]
+            found.append([theirs.NSS(each, x, y).mean(), *of_density])
+        return found
+
+    timed = alternate(ours, peer, repeats)
+    apart = float(np.abs(np.array(ours()) - np.array(peer())).max())
+    return [{"what": "NSS, SIM, CC, KLD of a map", "peer": "pysaliency", **timed, "apart": apart}]
 
 
 def bench_training(repeats: int) -> list[dict]:
@@ -66,6 +130,17 @@ def bench_training(repeats: int) -> list[dict]:
         memory = training_cost.peak_of(variant)
         cost = {"costs": 1 / timed["ratio"], "memory": memory / baseline}
         rows.append({"what": f"{variant}, step", "peer": "Baseline, step", **timed, **cost})
+    return rows
+
+
+def bench_learning(repeats: int) -> list[dict]:
+    """Time a step of GradCAM-Loss in `open` against a timm network's, on the scores alone."""
+    ours = training_cost.step_of("Baseline-GradCAM-Loss", kept=True)
+    rows = []
+    for name, frozen in (("all trained", 0), ("the same stages frozen", training_cost.FROZEN)):
+        timed = alternate(ours, training_cost.plain_step(frozen), repeats)
+        what = {"what": "GradCAM-Loss behind kept frozen stages, step"}
+        rows.append(what | {"peer": f"timm, same trunk, scores only, {name}"} | timed)
     return rows
 
 
@@ -87,7 +162,8 @@ def bench_scores(repeats: int) -> list[dict]:
     return [{"what": "Bradley-Terry, 100,000 votes", "peer": "choix.ilsr_pairwise", **timed}]
 
 
-BENCHMARKS = {"cam": bench_cam, "training": bench_training, "scores": bench_scores}
+BENCHMARKS = {"cam": bench_cam, "metrics": bench_metrics, "training": bench_training}
+BENCHMARKS |= {"learning": bench_learning, "scores": bench_scores}
 GROWTH = [(8, 3), (16, 3), (32, 3), (64, 3), (8, 12), (16, 12), (32, 12)]  # images, shares
 
 
@@ -106,18 +182,22 @@ def main(argv: list[str] | None = None) -> int:
     choices = [*BENCHMARKS, "masking"]
     parser.add_argument("--only", choices=choices, help="one benchmark")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (%(default)s)")
-    parser.add_argument("--json", metavar="PATH", help="also write the rows there")
     args = parser.parse_args(argv)
     names = [name for name in BENCHMARKS if args.only in (None, name)]
     table = pd.DataFrame([row for name in names for row in BENCHMARKS[name](args.repeats)])
-    threads = torch.get_num_threads()
-    print(f"{platform.machine()}, {threads} threads, torch {torch.__version__}")
-    if names:
-        print(table.to_markdown(index=False, floatfmt=".3f"))
+    versions = {p: version(p) for p in ("torch", "timm", "grad-cam", "choix", "numpy")}
+    where = f"{platform.machine()}, {torch.get_num_threads()} threads, {versions}"
+    if len(table):
+        print(where, table.to_markdown(index=False, floatfmt=".3f"), sep="\n\n")
+    if args.only is None:
+        path, text = (
+            figures_dir("bench") / "bench.md",
+            table.to_markdown(index=False, floatfmt=".3f"),
+        )
+        write_atomically(path, lambda p: p.write_text(f"{where}\n\n{text}\n", encoding="utf-8"))
+        save_rows(table, "bench", "bench")
     if args.only in (None, "masking"):
         show_masking_cost()
-    if args.json:
-        table.to_json(args.json, orient="records", indent=1)
     return 0
 
 

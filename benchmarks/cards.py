@@ -13,15 +13,14 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from lib import data, models, weights
+from lib.inputs import by_scene, resized_images
 from lib.maps import normalize_sum, resize_map
 from lib.metrics import cc, nss
 from lib.models import saliency
 from lib.report import markdown
 from lib.stats import bootstrap_interval, plcc, srocc
 from lib.store import write_atomically
-from lib.training import predict, resized_images
-
-SAME_SCENE = 0.8  # cosine of trunk features above which two photographs mostly share their scene
+from lib.training import predict
 
 
 def write_card(name: str) -> Path:
@@ -44,19 +43,16 @@ def write_card(name: str) -> Path:
 
 
 def _quality_rows(name: str) -> list[dict]:
-    """Score BIQ2021's official test photographs."""
+    """Score BIQ2021's official test photographs, none of whose scenes the model learned from."""
     dataset = data.load("biq2021", split="test")
-    scores = models.weights_path(name).with_suffix(".test.csv")
     images = resized_images(dataset, weights.TRAINED[name].recipe.image_size)
     table = pd.DataFrame({"name": dataset.names, "mos": dataset.scores.to_numpy()})
     table["score"] = predict(models.load(name), images)
-    known, parts = pd.read_csv(scores) if scores.is_file() else table, {"all": table}
-    if "nearest_training" in known:  # resemblance to the nearest training photograph, made once
-        table["nearest_training"] = table.name.map(known.set_index("name").nearest_training)
-        other = table[table.nearest_training < SAME_SCENE]
-        parts["no training photograph of the same scene"] = other
+    table["scene"] = by_scene(dataset).contents
+    path = models.weights_path(name).with_suffix(".test.csv")
+    write_atomically(path, lambda p: table.to_csv(p, index=False, float_format="%.6f"))
+    parts = {"all": table, "one a scene": table.drop_duplicates("scene")}
     parts |= {f"subset {k}": block for k, block in table.groupby(table.name.str.split(" ").str[0])}
-    write_atomically(scores, lambda p: table.to_csv(p, index=False, float_format="%.6f"))
     rows = []
     for part, block in parts.items():
         pair = block.score.to_numpy(), block.mos.to_numpy()

@@ -14,16 +14,19 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import papermill
 import torch
 
 from benchmarks.masking_cost import peak_mib
+from benchmarks.training_cost import frozen_features
 from benchmarks.unit_costs import OFFLINE, Cost, Unit, measure
 from lib import data, iqa
 from lib.codec import TEST_CASES
 from lib.dual_task import HELD_OUT, VARIANTS
 from lib.images import network_size
+from lib.models.baseline import Baseline
 from lib.models.published import PUBLISHED
 from lib.models.saliency import LONG_SIDE, NAME, TRUNK
 from lib.paths import ROOT
@@ -37,6 +40,7 @@ PICTURES = {
     "salicon": ({"train": 10_000, "val": 5_000}, (480, 640)),
     "cat2000": ({None: 2_000}, (1080, 1920)),
     "osie": ({None: 700}, (600, 800)),
+    "scene": ({None: 500}, (256, 256)),  # two thirds of them; the rest are larger
     "koniq": ({None: 10_073, "train": 7_058, "val": 1_000, "test": 2_015}, (768, 1024)),
     "clive": ({None: 1_162}, (500, 500)),
     "biq2021": ({None: 12_000, "train": 10_000, "test": 2_000}, (512, 512)),
@@ -202,12 +206,18 @@ def work_03(p: Parameters) -> list[Work]:
     repeat, transfers = learned_from(p)
     step = ("training step", trunk, p["CROP_SIZE"], batch, p["FROZEN_STAGES"])
     rows = []
-    for photographs, times in ((repeat, p["REPEATS"]), *((n, 1) for n in transfers)):
-        steps, networks = p["EPOCHS"] * max(1, photographs // batch), times * len(VARIANTS)
+    three = len(VARIANTS)
+    trained = [(repeat, three * p["REPEATS"]), *((n, three) for n in transfers)]
+    trained += [(round(0.8 * repeat), 2) for _ in p["WEIGHTS_TRIED"]]  # a fifth validates
+    trained += [(repeat, 3)] * p["TRAP_REPEATS"]  # either trap, and both
+    for photographs, networks in trained:
+        steps = p["EPOCHS"] * max(1, photographs // batch)
         rows += [Work(step, networks * steps, networks)]
         score = networks * (whole.count - photographs)
         rows += [Work(("pass", trunk, side, side), score, networks)]
     rows += [Work(("photograph resized", *whole.size, side), whole.count)]
+    if p["FROZEN_STAGES"]:  # part of a pass, for each photograph and its mirror image
+        rows += [Work(("pass", trunk, side, side), 2 * whole.count, whole.count)]
     for name, options in p["OTHER_QUALITY"].items():
         other, networks = pictures(name, options), len(VARIANTS) * p["REPEATS"]
         rows += [Work(("photograph resized", *other.size, side), other.count)]
@@ -287,6 +297,13 @@ def cache(p: Mapping[str, Parameters]) -> dict[str, dict[str, int]]:
     methods = 5 + len(three.get("PREDICTORS", []))
     maps = sum(n * height * width for n, height, width in gaze_sets(three))
     found["03"] = {"resized": (whole.count + others) * side**2 * 3, "maps": maps * methods * 2}
+    if three["FROZEN_STAGES"]:
+        network, pixels = (
+            Baseline(three["BACKBONE"], "random"),
+            np.zeros((1, side, side, 3), np.uint8),
+        )
+        seen = frozen_features(network, pixels, three["FROZEN_STAGES"])
+        found["03"]["frozen stages"] = whole.count * 2 * seen[0].numel() * seen.element_size()
     if three["PROXIES"] != "observers":  # those of our predictor are of each repeat
         each = three["REPEATS"] if three["PROXIES"] == "predictor" else 1
         found["03"]["proxies"] = whole.count * each * (side // MAP_STRIDE) ** 2 * 4

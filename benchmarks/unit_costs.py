@@ -21,6 +21,7 @@ from scipy.stats import rankdata
 from skimage.data import coffee
 from tqdm.auto import tqdm
 
+from benchmarks.training_cost import frozen_features
 from lib import codec, iqa, masking, plots, subjective, x264
 from lib.cam import extract_cam
 from lib.images import as_rgb, resize_image
@@ -140,10 +141,11 @@ def _resample(lines: int, images: int) -> Measured:
 def _step(backbone: str, crop: int, batch: int, frozen: int) -> Measured:
     """One step of Baseline-GradCAM-Loss; the other two cost about as much (`make bench`)."""
     recipe = Recipe(batch_size=batch, crop_size=crop, frozen_stages=frozen, saliency_weight=0.3)
-    run = Run(Baseline(backbone, "random"), recipe, 100, Path("no checkpoint"), "")
-    pixels = torch.from_numpy(np.stack([photograph(crop, crop)] * batch))
-    cells = crop // MAP_STRIDE
-    lesson = pixels, torch.rand(batch), torch.rand(batch, cells, cells)
+    network, cells = Baseline(backbone, "random"), crop // MAP_STRIDE
+    run = Run(network, recipe, 100, Path("no checkpoint"), "")
+    pixels = photograph(crop, crop)[None]
+    seen = frozen_features(network, pixels, frozen) if frozen else torch.from_numpy(pixels)
+    lesson = torch.cat([seen] * batch), torch.rand(batch), torch.rand(batch, cells, cells)
     return lambda: run.step(lesson, 0), 1
 
 

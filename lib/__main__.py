@@ -8,6 +8,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 
+from lib.jobs import is_jobs
 from lib.paths import ROOT, data_dir
 
 NEEDED = {  # the data sets of each profile that has some
@@ -56,8 +57,9 @@ def _notebooks(options: argparse.Namespace) -> bool:
             run.refresh(path, ROOT / "build" / "sample" / path.name)
         return True
     jobs = settings.read_yaml(options.jobs, "--jobs") if options.jobs else None
-    if not (jobs is None or (type(jobs) is int and jobs) or "://" in str(jobs)):
-        raise ValueError(f"--jobs {options.jobs}: a number but 0, or an address: tcp://host:8786")
+    if jobs is not None and not is_jobs(jobs):
+        known = "a number but 0, local:8, or a scheduler's address, tcp://host:8786"
+        raise ValueError(f"--jobs {options.jobs}: give {known}")
     if options.command == "verify":
         partial = {p.resolve() for p in notebooks} != set(every)
         return run.verify(notebooks, options.profile, jobs, partial)

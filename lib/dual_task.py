@@ -6,7 +6,7 @@ differences are paired. No network is judged on an image whose gaze had any part
 maps of repeat r come from a predictor trained without the images that repeat r is judged on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from lib import training
+from lib import inputs, training
+from lib.jobs import run_all
 from lib.losses import Recipe
 from lib.maps import normalize_sum, resize_map
 from lib.models import saliency
@@ -100,15 +101,16 @@ class Experiment:
 
     quality: Dataset  # photographs with scores
     gaze: Dataset  # images with fixations
-    proxies: np.ndarray  # RxNxGxG, the maps that repeat r learns from
+    proxies: np.ndarray | dict[int, np.ndarray]  # by repeat, NxGxG: the maps that it learns from
     recipe: Recipe  # of the dual-task networks; the Baseline's saliency weight is 0
     backbone: str  # a name of `lib.models.backbones.BACKBONES`
     seed: int  # of splits and weights; repeat r trains with `seed + r`
 
     @cached_property
     def images(self) -> np.ndarray:
-        """The quality set as NxSxSx3 uint8, memory-mapped."""
-        return training.resized_images(self.quality, self.recipe.image_size)
+        """The quality set as the networks take it (`lib.inputs`), memory-mapped."""
+        start = Baseline(self.backbone, "imagenet")
+        return inputs.network_inputs(self.quality, start, self.recipe)
 
     @property
     def scores(self) -> np.ndarray:
@@ -154,11 +156,21 @@ def fit(
     return path
 
 
+def fit_all(
+    experiment: Experiment, wanted: Sequence[tuple[str, int, np.ndarray]], jobs: int | str = 1
+) -> list[Path]:
+    """Train all the wanted (variant, repeat, chosen photographs), spread as `lib.jobs` says."""
+    maps = {repeat: {repeat: experiment.proxies[repeat]} for _, repeat, _ in wanted}
+    tasks = [(replace(experiment, proxies=maps[one[1]]), *one) for one in wanted]
+    return run_all(fit, tasks, jobs, "training", "network")
+
+
 def judged(experiment: Experiment, path: Path, chosen: np.ndarray) -> np.ndarray:
     """Score the chosen photographs by a trained network (n,); memoised."""
     network, name = load_baseline(path), fingerprint([chosen.tobytes()])
+    frozen = experiment.recipe.frozen_stages
     key = {"data": experiment.quality.fingerprint, "size": experiment.recipe.image_size}
     store = Store("judged", training.VERSION, **key, weights=weights_fingerprint(network))
     if (scores := store.get(name)) is None:
-        scores = store.put(name, training.predict(network, experiment.images[chosen]))
+        scores = store.put(name, training.predict(network, experiment.images[chosen], frozen))
     return scores

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from lib.maps import GaussianPrior, normalize_sum, resize_map
-from lib.metrics import score_map
+from lib.jobs import run_all
+from lib.maps import GaussianPrior, check_density, normalize_sum, resize_map
+from lib.metrics import Checked, score_map
 from lib.records import Dataset, folds_of
 from lib.sources import Source, extract
-from lib.store import read_array, run_all
+from lib.store import read_array
 from lib.transforms import MapTransform
 
 RAW, TRANSFORMED = "as extracted", "after the map transforms of [45]"
@@ -27,13 +28,13 @@ def _score_record(
     """Return (method, stage, image, metric, value) of every map of one held-out image."""
     record = dataset[index]
     priors = {method: draw(record.image.shape[:2]) for method, draw in dummies.items()}
-    rows = []
+    rows, people = [], Checked(record.density, "density", check_density)
     maps = {method: read_array(path) for method, path in extracted.items()}
     for method, saliency_map in (priors | maps).items():
         saliency_map = saliency_map.astype(np.float32)
         corrected = transforms[method].apply(saliency_map, priors["CenterPrior"])
         for stage, judged in ((RAW, saliency_map), (TRANSFORMED, corrected)):
-            scores = score_map(judged, record)
+            scores = score_map(judged, record, people)
             rows += [(method, stage, record.name, metric, v) for metric, v in scores.items()]
     return rows
 

@@ -23,13 +23,14 @@ from safetensors.torch import load_file
 from lib import models
 from lib._torchvision import ensure_torchvision_imports
 from lib.images import NoScoreError, check_batch
+from lib.jobs import run_all
 from lib.models.backbones import best_device
 from lib.models.published import explain
 from lib.models.sgdnet import VARIANTS, load_sgdnet
 from lib.paths import MEND
 from lib.records import Dataset
 from lib.report import require
-from lib.store import Store, fingerprint, run_all, weights_fingerprint
+from lib.store import Store, fingerprint, weights_fingerprint
 
 Maybe = np.ndarray | None
 OURS = ("baseline-", "control-", "sal-loss-", "gradcam-loss-")  # how our networks' names begin

@@ -28,6 +28,7 @@ class Recipe:
     seed: int = 0
     saliency_weight: float = 0.0  # of the saliency loss; the paper gives none; 0: plain Baseline
     saliency_loss: str = "kld"  # see `saliency_loss`; the paper names none
+    centred: bool = False  # scores, where maps are learned too; see notebook 03, trap 2
 
 
 def iqa_loss(prediction: Tensor, target: Tensor, weight: float) -> Tensor:
@@ -60,17 +61,18 @@ def saliency_loss(predicted: Tensor, target: Tensor, kind: str) -> Tensor:
 
 
 def losses(
-    model: Baseline, pixels: Tensor, target: Tensor, target_map: Tensor | None, recipe: Recipe
+    model: Baseline, seen: Tensor, target: Tensor, target_map: Tensor | None, recipe: Recipe
 ) -> dict[str, Tensor]:
     """Return the losses of one batch and, as `loss`, their weighted sum.
 
-    `pixels` are BxHxWx3 uint8, `target` the scaled scores (B,), `target_map` Bx(H/16)x(W/16)
-    saliency, which may be None where its loss weighs nothing.
+    `seen` is BxHxWx3 uint8, or what the frozen stages made of it (`lib.inputs`), `target`
+    the scaled scores (B,), `target_map` Bx(H/16)x(W/16) saliency, which may be None where its loss
+    weighs nothing.
     """
-    device = pixels.device
+    device = seen.device
     # Half precision, with float32's range: processors without it would take ten times as long.
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        feature_map = model.features(model.normalize(pixels))
+        feature_map = model.read(seen, recipe.frozen_stages)
         prediction = model.score(feature_map)
     found = {"iqa_loss": iqa_loss(prediction.float(), target.to(device), recipe.correlation_weight)}
     loss = found["iqa_loss"]

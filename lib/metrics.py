@@ -7,6 +7,9 @@ models?", IEEE TPAMI 2019). For a constant map NSS and CC are 0 and AUC is 0.5, 
 it for a uniform density. Anything else that has no value is a ValueError, never NaN.
 """
 
+from collections.abc import Callable
+from functools import cached_property
+
 import numpy as np
 
 from lib.maps import check_density, check_map, fixated_pixels, normalize_sum
@@ -16,56 +19,85 @@ from lib.transforms import unit_range
 KLD_EPSILON = 2.2204e-16  # of the MIT/Tuebingen benchmark: MATLAB's eps, as it is printed there
 
 
-def nss(saliency_map: np.ndarray, fixations: np.ndarray) -> float:
+class Checked:
+    """A map or density that was checked; what several metrics make of it is worked out once."""
+
+    def __init__(self, values: np.ndarray, argument: str, check: Callable = check_map):
+        self.values = check(values, argument)
+
+    def __array__(self, *how: object, **options: object) -> np.ndarray:
+        return np.array(self.values, *how, **options)
+
+    @cached_property
+    def standard(self) -> np.ndarray:
+        """The map with mean 0 and standard deviation 1, float64; a constant map becomes 0."""
+        # From 0 to 1 first: the squares of very small or very large values leave float64.
+        unit = unit_range(self.values)
+        return (unit - unit.mean()) / (unit.std() or 1)
+
+    @cached_property
+    def density(self) -> np.ndarray:
+        """The map as a density, which sums to 1, float64."""
+        return normalize_sum(self.values, np.float64)
+
+    @cached_property
+    def support(self) -> np.ndarray:
+        """Where the map, stored with 8 bits (its peak at 255), is not 0."""
+        return np.rint(255 * (self.values / self.values.max())) > 0
+
+
+Map = np.ndarray | Checked
+
+
+def nss(saliency_map: Map, fixations: np.ndarray) -> float:
     """NSS: the z-scored map, averaged over the fixations; 0 at chance, no upper bound.
 
     R. J. Peters, A. Iyer, L. Itti, C. Koch, Vision Research 2005: the usual, discrete NSS.
     """
-    saliency_map = check_map(saliency_map, "saliency_map")
-    return float(_standardize(saliency_map)[fixated_pixels(fixations, saliency_map.shape)].mean())
+    found = _checked(saliency_map)
+    return float(found.standard[fixated_pixels(fixations, found.values.shape)].mean())
 
 
-def nss_support(saliency_map: np.ndarray, density: np.ndarray) -> float:
+def nss_support(saliency_map: Map, density: Map) -> float:
     """NSS on the paper's scale: the z-scored map, averaged over the support of the density.
 
     The support is where the density, stored with 8 bits (its peak at 255), is not 0. It saturates:
     on OSIE the density itself scores about 0.5, below the centre prior.
     """
-    saliency_map, density = _check_pair(saliency_map, density)
-    support = np.rint(255 * (density / density.max())) > 0
-    return float((_standardize(saliency_map) * support).sum() / support.sum())
+    found, people = _check_pair(saliency_map, density)
+    return float((found.standard * people.support).sum() / people.support.sum())
 
 
-def similarity(saliency_map: np.ndarray, density: np.ndarray) -> float:
+def similarity(saliency_map: Map, density: Map) -> float:
     """SIM: the mass that the two densities share, 0 to 1 (histogram intersection)."""
-    pair = _check_pair(saliency_map, density)
-    return float(np.minimum(*(normalize_sum(each, np.float64) for each in pair)).sum())
+    found, people = _check_pair(saliency_map, density)
+    return float(np.minimum(found.density, people.density).sum())
 
 
-def cc(saliency_map: np.ndarray, density: np.ndarray) -> float:
+def cc(saliency_map: Map, density: Map) -> float:
     """CC: Pearson's correlation of the map with the density over pixels, -1 to 1."""
-    saliency_map, density = _check_pair(saliency_map, density)
-    return float((_standardize(saliency_map) * _standardize(density)).mean())
+    found, people = _check_pair(saliency_map, density)
+    return float((found.standard * people.standard).mean())
 
 
-def kld(saliency_map: np.ndarray, density: np.ndarray) -> float:
+def kld(saliency_map: Map, density: Map) -> float:
     """KLD: Kullback-Leibler divergence KL(density || map) in nats, 0 for a perfect map.
 
     With the benchmark's regularisation, sum of G log(eps + G / (S + eps)): a pixel that people look
     at and the map calls impossible costs a lot, but not infinity.
     """
-    pair = _check_pair(saliency_map, density)
-    predicted, true = (normalize_sum(each, np.float64) for each in pair)
-    return float((true * np.log(KLD_EPSILON + true / (predicted + KLD_EPSILON))).sum())
+    found, people = _check_pair(saliency_map, density)
+    ratio = people.density / (found.density + KLD_EPSILON)
+    return float((people.density * np.log(KLD_EPSILON + ratio)).sum())
 
 
-def auc_judd(saliency_map: np.ndarray, fixations: np.ndarray) -> float:
+def auc_judd(saliency_map: Map, fixations: np.ndarray) -> float:
     """AUC-Judd: area under the ROC curve of fixated against unfixated pixels, 0 to 1.
 
     T. Judd, K. Ehinger, F. Durand, A. Torralba, ICCV 2009. The exact area, without jitter: the
     chance that a fixated pixel is brighter than an unfixated one, ties counting half.
     """
-    saliency_map = check_map(saliency_map, "saliency_map")
+    saliency_map = _checked(saliency_map).values
     rows, columns = fixated_pixels(fixations, saliency_map.shape)
     unfixated = np.ones(saliency_map.shape, bool)
     unfixated[rows, columns] = False
@@ -77,19 +109,16 @@ def auc_judd(saliency_map: np.ndarray, fixations: np.ndarray) -> float:
     return float(((below + up_to) / 2).mean() / len(others))
 
 
-def _standardize(values: np.ndarray) -> np.ndarray:
-    """Give a map mean 0 and standard deviation 1 (float64); a constant map becomes 0."""
-    # From 0 to 1 first: the squares of very small or very large values leave float64.
-    unit = unit_range(values)
-    return (unit - unit.mean()) / (unit.std() or 1)
+def _checked(values: Map, argument: str = "saliency_map", check: Callable = check_map) -> Checked:
+    return values if isinstance(values, Checked) else Checked(values, argument, check)
 
 
-def _check_pair(saliency_map: np.ndarray, density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    found = check_map(saliency_map, "saliency_map"), check_density(density, "density")
-    if found[0].shape != found[1].shape:
-        shapes = f"saliency_map is {found[0].shape} and density {found[1].shape}"
+def _check_pair(saliency_map: Map, density: Map) -> tuple[Checked, Checked]:
+    found, people = _checked(saliency_map), _checked(density, "density", check_density)
+    if found.values.shape != people.values.shape:
+        shapes = f"saliency_map is {found.values.shape} and density {people.values.shape}"
         raise ValueError(f"{shapes}; resize one of them")
-    return found
+    return found, people
 
 
 # name, as in Table I -> the metric, and what of a record it reads; in the order of the tables
@@ -104,6 +133,9 @@ METRICS = {
 LOWER_IS_BETTER = ("KLD",)
 
 
-def score_map(saliency_map: np.ndarray, record: Record) -> dict[str, float]:
-    """Return every metric of `METRICS` for one map."""
-    return {name: f(saliency_map, getattr(record, what)) for name, (f, what) in METRICS.items()}
+def score_map(saliency_map: Map, record: Record, density: Checked | None = None) -> dict:
+    """Return every metric of `METRICS` for one map; `density` is the record's, checked before."""
+    people = {"fixations": record.fixations}
+    people["density"] = density or Checked(record.density, "density", check_density)
+    found = _checked(saliency_map)
+    return {name: metric(found, people[what]) for name, (metric, what) in METRICS.items()}

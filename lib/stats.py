@@ -127,14 +127,18 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def summarize(
-    table: pd.DataFrame, against: str | None = None, test: Callable = paired_test, seed: int = 0
+    table: pd.DataFrame,
+    against: str | None = None,
+    test: Callable = paired_test,
+    seed: int = 0,
+    **options: object,
 ) -> pd.DataFrame:
     """Average over units, with intervals, and compare each method with one of them, `against`.
 
     The table holds method, metric, unit, value, and stage where there is one; a method may lack
     units. Returns stage, method, metric, value, then low and high (a bootstrap interval) or, with
     `resampled_test`, std over the repeats, n, and with `against` difference, difference_low,
-    difference_high, p_value. A single unit has no spread: NaN.
+    difference_high, p_value by `test` and its options. A single unit has no spread: NaN.
     """
     keys = [k for k in ("stage", "metric") if k in table]
     rows = []
@@ -152,7 +156,7 @@ def summarize(
             row["n"] = len(ours)
             both = values[[method, against]].dropna() if against not in (None, method) else []
             if len(both) > 1:
-                gap = test(both[method].to_numpy(), both[against].to_numpy(), seed)
+                gap = test(both[method].to_numpy(), both[against].to_numpy(), seed, **options)
                 row |= {"difference": gap.difference, "difference_low": gap.low}
                 row |= {"difference_high": gap.high, "p_value": gap.p_value}
             rows.append(row)

@@ -1,4 +1,4 @@
-"""Results on disk and work in parallel: what every long computation shares.
+"""Results on disk: what every long computation shares.
 
 Memoised results are one file an item (image, epoch, encode), written atomically: a killed run
 loses at most the item in hand; a seal tells what was damaged since. The key of a `Store` holds all
@@ -14,16 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from uuid import uuid4
 
 import numpy as np
-from joblib import Parallel, delayed
-from tqdm.auto import tqdm
 
 from lib.paths import cache_dir
 
-T = TypeVar("T")
 SEAL = hashlib.sha256().digest_size  # bytes behind the content of a sealed file
 
 
@@ -143,25 +139,3 @@ class Kept(Sequence[np.ndarray]):
 
     def __getitem__(self, index: int) -> np.ndarray:
         return read_array(self.paths[index])
-
-
-def run_all(
-    function: Callable[..., T], tasks: Iterable[tuple], jobs: int | str, desc: str, unit: str
-) -> list[T]:
-    """Return ``[function(*task) for task in tasks]``, in order, with a progress bar.
-
-    `function` must be importable, to run in another process. `jobs` is the number of processes (1
-    works in this one, -1 uses every core) or the address of a Dask scheduler ("tcp://host:8786"),
-    whose workers must see the same code and folders. `desc` and `unit` are for the bar.
-    """
-    tasks = list(tasks)
-    bar = {"total": len(tasks), "desc": desc, "unit": unit}
-    if isinstance(jobs, int):
-        calls = (delayed(function)(*task) for task in tasks)
-        return list(tqdm(Parallel(n_jobs=jobs, return_as="generator")(calls), **bar))
-    from distributed import Client  # half a second, and few need it
-
-    with Client(jobs) as client:
-        # pure=False: Dask would merge calls with equal arguments.
-        futures = [client.submit(function, *task, pure=False) for task in tasks]
-        return [future.result() for future in tqdm(futures, **bar)]

@@ -17,37 +17,18 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from lib.images import check_batch, resize_image
+from lib.images import check_batch
+from lib.inputs import plain
 from lib.losses import Recipe, losses
 from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
-from lib.paths import cache_dir
-from lib.records import Dataset
 from lib.report import require
 from lib.store import fingerprint, read_sealed, write_atomically, write_sealed
 
-VERSION = 2  # of the numbers in the cache
+VERSION = 3  # of the numbers in the cache
 MAP_STRIDE = 16  # pixels a cell of the target maps; two cells make one of the network's
 Log = list[dict[str, float]]  # one row an epoch
 Maps = np.ndarray | None  # Nx(S/16)x(S/16)
-
-
-def resized_images(dataset: Dataset, size: int) -> np.ndarray:
-    """Read all images at `size` x `size`, once: NxSxSx3 uint8, memory-mapped."""
-    path = cache_dir() / "resized" / f"{dataset.fingerprint}-{size}.npy"
-
-    def blocks() -> Iterator[bytes]:
-        about = {"descr": "|u1", "fortran_order": False, "shape": (len(dataset), size, size, 3)}
-        np.lib.format.write_array_header_1_0(header := io.BytesIO(), about)
-        yield header.getvalue()
-        for i in tqdm(range(len(dataset)), desc=f"resizing {dataset.name}", unit="image"):
-            yield resize_image(dataset[i].image, size, size).tobytes()
-
-    try:
-        read_sealed(path)
-    except OSError:
-        write_sealed(path, blocks())
-    return np.load(path, mmap_mode="r")
 
 
 def train(
@@ -62,8 +43,8 @@ def train(
 ) -> tuple[Baseline, Log]:
     """Train a copy of `model` and return the averaged one, on the CPU, with its log.
 
-    It sees `images`, NxSxSx3 uint8, and learns their scores, `targets`, on whose scale it then
-    predicts, and `maps` of saliency, Nx(S/16)x(S/16) of any scale, if there are any. `folder` holds
+    It sees `images`, as `lib.inputs` gives them, and learns their scores, `targets`, on whose scale
+    it then predicts, and `maps` of saliency, Nx(S/16)x(S/16) of any scale, if any. `folder` holds
     ``last.pt`` and ``log.csv`` after each epoch, from which an interrupted run goes on. What
     `on_epoch` returns for (epoch, averaged model) is logged; `watch` is called with the log so far.
     """
@@ -71,7 +52,8 @@ def train(
     _check(images, targets, maps, recipe)
     # A GradCAM explains how far the score lies above zero. Where it is learned, zero stays what it
     # is on the scale of the scores (the worst quality): centred, half of all maps would be empty.
-    center, scale = float(targets.mean()) if maps is None else 0.0, float(targets.std())
+    centred = maps is None or recipe.centred
+    center, scale = float(targets.mean()) if centred else 0.0, float(targets.std())
     standard = torch.tensor((targets - center) / scale, dtype=torch.float32)
     seen = [images.shape, b"" if maps is None else np.ascontiguousarray(maps).tobytes()]
     key = fingerprint([asdict(recipe), model.config, targets.tobytes(), *seen])
@@ -153,8 +135,9 @@ class Run:
 
 
 def _check(images: np.ndarray, targets: np.ndarray, maps: Maps, recipe: Recipe) -> None:
-    (height, width), crop = check_batch(images).shape[1:3], recipe.crop_size
-    good = 0 < crop <= height == width
+    cell, crop = _cell(images, recipe), recipe.crop_size
+    height, width = (cell * n for n in images.shape[-3:-1])
+    good = 0 < crop <= height == width and crop % cell == 0
     require(good, f"images must be squares that hold a crop of {crop}, not {height}x{width}")
     least = 2 if recipe.correlation_weight else 1  # one score has no correlation
     good = min(recipe.batch_size, len(images)) >= least
@@ -172,24 +155,30 @@ def _check(images: np.ndarray, targets: np.ndarray, maps: Maps, recipe: Recipe) 
     require(np.isfinite(maps).all() and maps.min() >= 0, "maps must be finite and non-negative")
 
 
+def _cell(images: np.ndarray, recipe: Recipe) -> int:
+    """Pixels to a side of one place of `images`: 1, or the stride of the frozen stages."""
+    if images.dtype == np.float16:
+        return recipe.image_size // images.shape[2]
+    check_batch(images)
+    return 1
+
+
 @torch.inference_mode()
-def predict(model: Baseline, images: np.ndarray, batch_size: int = 16) -> np.ndarray:
-    """Score NxHxWx3 uint8 images in single precision; returns (N,) float64."""
+def predict(
+    model: Baseline, images: np.ndarray, frozen: int = 0, batch_size: int = 16
+) -> np.ndarray:
+    """Score images (`inputs`; behind `frozen` stages) in single precision; returns (N,) float64."""
     model = deepcopy(model).to(best_device()).eval()
     starts = tqdm(range(0, len(images), batch_size), desc="scoring", unit="batch", leave=False)
-    scores = [model(model.normalize(np.array(images[i : i + batch_size]))).cpu() for i in starts]
-    return torch.cat(scores).double().numpy()
+    parts = (torch.from_numpy(plain(images, slice(i, i + batch_size))) for i in starts)
+    return torch.cat([model.score(model.read(p, frozen)).cpu() for p in parts]).double().numpy()
 
 
 def freeze_stages(model: Baseline, stages: int) -> None:
     """Keep the stem and the first stages of the backbone, and all batch statistics, as they are."""
     model.requires_grad_(True).eval()
-    if stages:
-        trunk = model.backbone
-        stem = [m for n, m in trunk.named_children() if n in ("conv_stem", "conv1", "bn1")]
-        body = list(trunk.blocks) if hasattr(trunk, "blocks") else [trunk.layer1, trunk.layer2]
-        for part in stem + body[:stages]:
-            part.requires_grad_(False)
+    for part in model.stages[: stages + 1] if stages else []:
+        part.requires_grad_(False)
 
 
 def make_optimizer(model: Baseline, recipe: Recipe) -> torch.optim.Optimizer:
@@ -211,24 +200,32 @@ def schedule(step: int, steps: int) -> float:
 def _batches(
     images: np.ndarray, targets: torch.Tensor, maps: Maps, recipe: Recipe, epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-    """Yield shuffled, cropped and mirrored batches (pixels uint8, targets, maps); drop the rest."""
+    """Yield shuffled, cropped and mirrored batches (images, targets, maps); drop the rest."""
     rng = np.random.default_rng([recipe.seed, epoch])
     order = rng.permutation(len(images))
-    # Image and map move together: with maps, crops start at whole cells.
-    step = 1 if maps is None else MAP_STRIDE
-    crop, room = recipe.crop_size, (images.shape[1] - recipe.crop_size) // step
+    cell, pixels, crop = _cell(images, recipe), images.dtype == np.uint8, recipe.crop_size
+    # Image and map move together: with maps, crops start at whole cells of both.
+    step = math.lcm(cell, 1 if maps is None else MAP_STRIDE)
+    room = cell * images.shape[-2] - crop
     size = min(recipe.batch_size, len(images))
     for start in range(0, len(order) - size + 1, size):
         chosen, parts, map_parts = order[start : start + size], [], []
         for i in chosen:
-            top, left = rng.integers(0, room + 1, size=2) * step
-            turn = -1 if rng.random() < 0.5 else 1
-            parts.append(images[i, top : top + crop, left : left + crop][:, ::turn])
+            top, left = rng.integers(0, room // step + 1, size=2) * step
+            mirrored = int(rng.random() < 0.5)
+            whole = images[i][:, :: 1 - 2 * mirrored] if pixels else images[i, mirrored]
+            parts.append(_part(whole, top, left, crop, cell))
             if maps is not None:
-                y, x, cells = (n // MAP_STRIDE for n in (top, left, crop))
-                map_parts.append(maps[i, y : y + cells, x : x + cells][:, ::turn])
+                whole = maps[i][:, :: 1 - 2 * mirrored]
+                map_parts.append(_part(whole, top, left, crop, MAP_STRIDE))
         target_map = torch.from_numpy(np.stack(map_parts)).float() if map_parts else None
         yield torch.from_numpy(np.stack(parts)), targets[torch.from_numpy(chosen)], target_map
+
+
+def _part(whole: np.ndarray, top: int, left: int, crop: int, cell: int) -> np.ndarray:
+    """Cut a square out of an array whose places are `cell` pixels wide."""
+    y, x, side = (n // cell for n in (top, left, crop))
+    return whole[y : y + side, x : x + side]
 
 
 def _rescaled(model: Baseline, scale: float, offset: float) -> Baseline:

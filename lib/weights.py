@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from lib import data, dual_task, models
 from lib.data import sample_quality
 from lib.images import resize_image
+from lib.inputs import by_scene, network_inputs
 from lib.losses import Recipe
 from lib.models import saliency
 from lib.models.backbones import best_device
@@ -21,9 +22,9 @@ from lib.models.baseline import Baseline, load_baseline, save
 from lib.paths import cache_dir, weights_dir
 from lib.stats import plcc, srocc
 from lib.store import write_atomically
-from lib.training import Log, predict, resized_images, train
+from lib.training import Log, predict, train
 
-VALIDATION = 200  # training photographs kept aside to watch the epochs; never used to choose
+VALIDATION = 200  # scenes of the training part kept aside to watch the epochs
 REFERENCES, VERSIONS = 250, 6  # of the synthetic control: photographs, and distortions of each
 PEOPLE, SYNTHETIC = "human scores", "synthetic distortions"
 BOTH = "human scores and proxy saliency"
@@ -34,6 +35,7 @@ class Lessons:
     """What the networks of notebook 03 learn from in a profile; of its repeats we keep number 0."""
 
     quality: tuple[str, dict]  # a data set and its options
+    apart_from: dict | None  # options of the part of it whose scenes stay unseen, if there is one
     gaze: tuple[str, dict]
     proxies: str  # see `lib.dual_task.proxies`
     repeats: int
@@ -50,9 +52,10 @@ class Trained:
     lessons: Lessons | None = None  # where it comes from notebook 03
 
 
-OPEN = Lessons(("biq2021", {"split": "train"}), ("osie", {"long_side": 400}), "predictor", 5)
-PAPER = Lessons(("koniq", {}), ("salicon", {"split": "val"}), "msi-net", 10)
-DUAL = Recipe(epochs=3, image_size=256, crop_size=192, frozen_stages=3, saliency_weight=0.3)
+BIQ2021, OSIE = ("biq2021", {"split": "train"}), ("osie", {"long_side": 400})
+OPEN = Lessons(BIQ2021, {"split": "test"}, OSIE, "predictor", 10)
+PAPER = Lessons(("koniq", {}), None, ("salicon", {"split": "val"}), "msi-net", 10)
+DUAL = Recipe(epochs=3, crop_size=192, frozen_stages=4, saliency_weight=0.3)
 # The paper gives no recipe. Ours: KonIQ-10k's photographs at 384 pixels, the whole trunk trained.
 FULL = Recipe(epochs=10, batch_size=32, crop_size=320, frozen_stages=0, saliency_weight=0.3)
 TRAINED = {
@@ -97,18 +100,19 @@ def load_or_train(name: str) -> Baseline:
 
 
 def _from_people(spec: Trained, folder: Path) -> tuple[Baseline, Log]:
-    dataset, recipe = data.load("biq2021", split="train"), spec.recipe
-    images, mos = resized_images(dataset, recipe.image_size), dataset.scores.to_numpy()
-    order = np.random.default_rng(recipe.seed).permutation(len(mos))
-    aside, used = np.sort(order[:VALIDATION]), np.sort(order[VALIDATION:])
-    watched = np.array(images[aside])
+    recipe, start = spec.recipe, Baseline(spec.backbone, "imagenet", seed=spec.recipe.seed)
+    photographs, test = (data.load("biq2021", split=part) for part in ("train", "test"))
+    dataset = by_scene(photographs, test)
+    images, mos = network_inputs(dataset, start, recipe), dataset.scores.to_numpy()
+    scenes = np.random.default_rng(recipe.seed).permutation(np.unique(dataset.contents))
+    out = np.isin(dataset.contents, scenes[:VALIDATION])
+    watched = np.array(images[out])
 
     def on_epoch(_: int, model: Baseline) -> dict[str, float]:
-        scores = predict(model, watched)
-        return {"val_srocc": srocc(scores, mos[aside]), "val_plcc": plcc(scores, mos[aside])}
+        scores = predict(model, watched, recipe.frozen_stages)
+        return {"val_srocc": srocc(scores, mos[out]), "val_plcc": plcc(scores, mos[out])}
 
-    start = Baseline(spec.backbone, "imagenet", seed=recipe.seed)
-    return train(start, images[used], mos[used], recipe, folder, on_epoch)
+    return train(start, images[~out], mos[~out], recipe, folder, on_epoch)
 
 
 def _from_distortions(spec: Trained, folder: Path) -> tuple[Baseline, Log]:
@@ -140,5 +144,8 @@ def _of_notebook_03(spec: Trained) -> tuple[Baseline, Log]:
 
 def held_out(spec: Trained) -> tuple[data.Dataset, data.Dataset, dual_task.Split]:
     """Open the two data sets of notebook 03, and the split of its repeat 0."""
-    sets = [data.load(n, **options) for n, options in (spec.lessons.quality, spec.lessons.gaze)]
-    return *sets, dual_task.split(*sets, 0, spec.lessons.repeats, 0)
+    lessons = spec.lessons
+    quality, gaze = (data.load(n, **options) for n, options in (lessons.quality, lessons.gaze))
+    if lessons.apart_from is not None:
+        quality = by_scene(quality, data.load(lessons.quality[0], **lessons.apart_from))
+    return quality, gaze, dual_task.split(quality, gaze, 0, lessons.repeats, 0)

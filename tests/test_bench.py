@@ -1,7 +1,5 @@
 """The benchmark's own arithmetic and command line; never a time."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,17 +22,36 @@ def test_both_are_run_in_turn_and_the_ratio_is_of_medians(monkeypatch):
 
     timed = bench.alternate(takes("ours", 50, 1, 2, 9), takes("peer", 50, 6, 8, 99), repeats=3)
     assert order == ["ours", "peer"] * 4, "the first of each only warms up"
-    assert timed == pytest.approx({"ours_s": 2, "peer_s": 8, "ratio": 4})
+    medians, own = {"ours_s": 2, "peer_s": 8, "ratio": 4}, {"low": 4, "high": 11}
+    assert timed == pytest.approx(medians | own)
 
 
-def test_the_command_runs_what_is_asked_and_writes_it_down(monkeypatch, tmp_path, capsys):
+def test_the_command_runs_what_is_asked_and_writes_all_of_it_down(monkeypatch, tmp_path, capsys):
     row = {"what": "a", "peer": "b", "ours_s": 1.0, "peer_s": 6.0, "ratio": 6.0}
     monkeypatch.setattr(bench, "BENCHMARKS", {"one": lambda repeats: [row | {"n": repeats}]})
-    assert bench.main(["--only", "one", "--repeats", "2", "--json", str(tmp_path / "b.json")]) == 0
-    assert "6.000" in capsys.readouterr().out
-    assert json.loads((tmp_path / "b.json").read_text()) == [row | {"n": 2}]
+    monkeypatch.setattr(bench, "show_masking_cost", lambda: None)
+    monkeypatch.setenv("FIGURES_DIR", str(tmp_path))
+    assert bench.main(["--only", "one", "--repeats", "2"]) == 0
+    assert "6.000" in capsys.readouterr().out and not any(tmp_path.iterdir())
+    assert bench.main([]) == 0
+    kept = pd.read_csv(tmp_path / "bench" / "bench.csv")
+    assert kept.to_dict("records") == [row | {"n": 5}]
+    assert "torch" in (tmp_path / "bench" / "bench.md").read_text()
     with pytest.raises(SystemExit):
         bench.main(["--only", "nothing"])
+
+
+def test_every_benchmark_compares_what_it_says(monkeypatch, capsys):
+    """Once each, of little work: the peers run, and agree where they should."""
+    monkeypatch.setattr(
+        bench, "alternate", lambda ours, peer, _: (ours(), peer(), {"ratio": 2.0})[2]
+    )
+    (sal, gradcam) = bench.bench_training(1)
+    assert sal["costs"] == gradcam["costs"] == 0.5 and 0.5 < gradcam["memory"] < 2
+    assert len(bench.bench_learning(1)) == 2
+    for row in bench.bench_metrics(1):
+        assert row["apart"] < 1e-9
+    assert bench.bench_metrics(1) or "pip install" in capsys.readouterr().out
 
 
 def test_costs_are_those_of_a_process_of_its_own_and_drawn(tmp_path, monkeypatch):

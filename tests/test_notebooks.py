@@ -18,10 +18,11 @@ OPEN = ROOT / "figures" / "open"
 SMALL = {  # parameters of a quick run
     "00": "",
     "01": "IQA_MODELS=['baseline-lite0'] INPUT_LONG_SIDE=128 FOLDS=2 ABLATION_IMAGES=2 "
-    "PREDICTORS=['msi-net']",
+    "PREDICTORS=['msi-net'] OTHER_GAZE={'sample-saliency':{}}",
     "02": "IMAGES=3 MODELS=['baseline-lite0','piqe'] FILLS=['mean'] TWELFTHS=[0,3,12] "
     "LONG_SIDE=96 GAZE_IMAGES=2 EXAMPLES=[1] RESAMPLES=50",
-    "03": "REPEATS=2 EPOCHS=1 IMAGE_SIZE=64 CROP_SIZE=32 INPUT_LONG_SIDE=64 FIGURE_IMAGES=[0]",
+    "03": "REPEATS=2 EPOCHS=1 IMAGE_SIZE=64 CROP_SIZE=32 INPUT_LONG_SIDE=64 FIGURE_IMAGES=[0] "
+    "WEIGHTS_TRIED=[0.3] TRAP_REPEATS=1",
     "04": "IMAGES=2 VOTES_PER_PAIR=12 ASSESSORS=60 EXAMPLES=[0,1] STUDIES=1",
     "05": "DATASET_OPTIONS={'images':3,'votes_per_pair':20,'assessors':100} STUDIES=1 "
     "METRICS=['PSNR','EW-PSNR','GMSD','BRISQUE']",

@@ -209,7 +209,7 @@ DOOR = {  # what a shell may do to a command: its words, its exit status, what i
     "a closed pipe": ("data --profile sample", 141, ""),
     "a full disk": ("data --profile sample > /dev/full", 1, "error: .*No space left"),
     "no output": ("data --profile sample >&-", 0, ""),
-    "no jobs": ("run --jobs 0", 1, "error: --jobs 0: a number but 0"),
+    "no jobs": ("run --jobs 0", 1, "error: --jobs 0: give a number but 0, local:8, or"),
     "a list cut short": ("run --set NAMES=[a", 1, "error: --set NAMES: not YAML"),
     "a folder that can't be": ("run --output /dev/null/x", 1, "error: nothing can be written into"),
     "the sources' own folder": ("run --output notebooks", 1, "error: .* would be overwritten"),

@@ -1,14 +1,11 @@
 """A killed run loses at most the item in hand, and where the work is done changes nothing."""
 
-import operator
 from pathlib import Path
 
-import dask
 import numpy as np
 import pytest
-from distributed import LocalCluster
 
-from lib.store import Kept, Store, fingerprint, run_all, write_atomically
+from lib.store import Kept, Store, fingerprint, write_atomically
 
 
 def test_what_was_put_is_got_under_the_same_name_version_and_parameters(empty_cache):
@@ -57,30 +54,3 @@ def test_a_damaged_item_is_computed_again_and_never_read(empty_cache, damage):
 
 def test_fingerprint_depends_on_order_and_on_boundaries():
     assert fingerprint(["ab", "c"]) != fingerprint(["a", "bc"]) != fingerprint(["bc", "a"])
-
-
-# --- work in parallel -------------------------------------------------------------------------
-
-TASKS = [(i, 3) for i in range(7)]
-BAR = ("multiplying", "task")
-
-
-@pytest.fixture(scope="module")
-def scheduler():
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
-
-
-@pytest.mark.parametrize("jobs", [1, 2, "a cluster"])
-def test_results_come_in_order_wherever_they_are_computed_and_errors_reach_the_caller(
-    jobs, scheduler
-):
-    jobs = scheduler if jobs == "a cluster" else jobs
-    assert run_all(operator.mul, TASKS, jobs, *BAR) == [0, 3, 6, 9, 12, 15, 18]
-    with pytest.raises(ZeroDivisionError):
-        run_all(operator.truediv, [(1, 1), (1, 0)], jobs, *BAR)
-
-
-def test_no_scheduler_is_an_error():
-    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(OSError):
-        run_all(operator.mul, TASKS, "tcp://127.0.0.1:9", *BAR)

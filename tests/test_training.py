@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from lib import data, losses
+from lib.inputs import resized_images
 from lib.losses import Recipe, iqa_loss
 from lib.models.baseline import Baseline
-from lib.training import Run, predict, resized_images, train
+from lib.training import Run, predict, train
 
 RECIPE = Recipe(
     epochs=6, batch_size=4, image_size=40, crop_size=32, lr_backbone=1e-4, lr_head=1e-2, average=0.5

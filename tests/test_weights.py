@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import cards
-from lib import data, models, weights
+from lib import data, inputs, models, weights
 from lib.__main__ import main
 from lib.data import osie
 from lib.data.sample_saliency import SampleSaliency
@@ -41,6 +41,7 @@ def photographs(tmp_path, monkeypatch, empty_cache):
         monkeypatch.setattr(weights, name, count)
     small = {name: replace(spec, recipe=SMALL) for name, spec in weights.TRAINED.items()}
     monkeypatch.setattr(weights, "TRAINED", small)
+    monkeypatch.setattr(inputs, "SAME_SCENE", 1.01)  # noise looks alike, and is no scene
     monkeypatch.setattr(saliency, "LONG_SIDE", 96)
     monkeypatch.setattr(cards, "bootstrap_interval", partial(bootstrap_interval, n_boot=50))
     return tmp_path
@@ -57,13 +58,12 @@ def test_training_on_people_ships_weights_log_scores_and_card(photographs):
     table = pd.read_csv(scores)
     assert f"{cards.srocc(table.score, table.mos):.3f} [" in card.read_text()
 
-    # Measured again: the prose stays, and photographs of scenes seen in training are told apart.
-    table.assign(nearest_training=[0.9, 0.9, *[0.1] * 6]).to_csv(scores, index=False)
+    # Measured again: the prose stays.
     card.write_text("By a person.\n\n" + card.read_text() + "\n**Limits.** Many.\n")
     cards.main(["baseline-lite0"])
     again = card.read_text()
     assert again.startswith("By a person.") and again.endswith("**Limits.** Many.\n")
-    assert re.search(r"same scene \| 6 ", again) and again.count("| all ") == 1
+    assert again.count("| all ") == again.count("| one a scene ") == 1
 
 
 @pytest.mark.parametrize("name", [n for n in weights.TRAINED if n in models.SHIPPED])
@@ -120,4 +120,5 @@ def test_networks_of_notebook_03_learn_by_the_recipe_of_their_profile(name):
     assert chosen.items() >= {k: v for k, v in recipe.items() if k in chosen}.items()
     assert {"EPOCHS", "IMAGE_SIZE", "CROP_SIZE", "FROZEN_STAGES", "SALIENCY_WEIGHT"} <= {*chosen}
     pairs = [(chosen[k], chosen[f"{k}_OPTIONS"]) for k in ("QUALITY", "GAZE")]
-    assert spec.lessons == weights.Lessons(*pairs, chosen["PROXIES"], chosen["REPEATS"])
+    rest = (chosen.get("APART_FROM"), pairs[1], chosen["PROXIES"], chosen["REPEATS"])
+    assert spec.lessons == weights.Lessons(pairs[0], *rest)

@@ -54,11 +54,11 @@ class OSIE(Dataset):
 def gaze_record(
     name: str, image: np.ndarray, fixations: np.ndarray, sigma: float, long_side: int | None = None
 ) -> Record:
-    """Lay gaze (Nx2, pixels from 0) over its picture, all reduced to `long_side` if there is one.
+    """Lay gaze (Nx2, pixels from 0) over its picture, all reduced to `long_side` if it is larger.
 
     `sigma` (pixels of the whole picture) is the width of the density's Gaussian.
     """
-    scale = 1.0 if long_side is None else long_side / max(image.shape[:2])
+    scale = min(1.0, (long_side or np.inf) / max(image.shape[:2]))
     height, width = (round(side * scale) for side in image.shape[:2])
     image = resize_image(image, height, width)
     x, y = (fixations * scale).T

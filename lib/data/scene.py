@@ -45,7 +45,7 @@ class Scene(Dataset):
         mat = on_disk(Path(root) / "fixations.mat")
         self._fixations = read_mat(mat, "Scene", "fixations", by_picture)
         every = zip(self.names, (xy.tobytes() for xy in self._fixations), strict=True)
-        self.fingerprint = fingerprint(["scene", self.sigma, long_side, *every])
+        self.fingerprint = fingerprint(["scene, reduced", self.sigma, long_side, *every])
 
     def __getitem__(self, index: int) -> Record:
         image, fixations = read_image(self._stimuli / self.names[index]), self._fixations[index]

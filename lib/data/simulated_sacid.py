@@ -24,11 +24,12 @@ from PIL import Image
 from lib import codec, data, models, subjective, x264
 from lib.codec import BITRATES, PRESETS, TEST_CASES
 from lib.data.sacid import SACID, read_map
+from lib.jobs import run_all
 from lib.maps import check_map
 from lib.models.saliency import SaliencyPredictor, load_readout
 from lib.paths import cache_dir
 from lib.records import Dataset, Subset
-from lib.store import fingerprint, read_sealed, run_all, write_atomically, write_sealed
+from lib.store import fingerprint, read_sealed, write_atomically, write_sealed
 
 ATTENTION = 0.5  # share of an assessor's attention that goes where people look
 UNITS_A_DECIBEL = 1.4  # logits: the sample photographs' scores spread like SACID's (1.40)

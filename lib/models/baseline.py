@@ -55,9 +55,24 @@ class Baseline(nn.Module):
         """The layer whose output is A."""
         return getattr(self.backbone, "bn2", None) or self.backbone.layer4  # a ResNet ends there
 
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Last feature map A: Bx3xHxW to BxCx(H/32)x(W/32)."""
-        return self.backbone.forward_features(x)
+    @property
+    def stages(self) -> list[nn.Module]:
+        """The trunk in the order of its work: stem, stages, and (in an EfficientNet) its last."""
+        t = self.backbone
+        if hasattr(t, "blocks"):
+            return [nn.Sequential(t.conv_stem, t.bn1), *t.blocks, nn.Sequential(t.conv_head, t.bn2)]
+        stem = nn.Sequential(t.conv1, t.bn1, t.act1, t.maxpool)
+        return [stem, t.layer1, t.layer2, t.layer3, t.layer4]
+
+    def features(self, x: torch.Tensor, done: int = 0) -> torch.Tensor:
+        """Last feature map A, BxCx(H/32)x(W/32), of Bx3xHxW, or of what `done` stages made."""
+        return nn.Sequential(*self.stages[done:])(x)
+
+    def read(self, batch: torch.Tensor, frozen: int = 0) -> torch.Tensor:
+        """Return A of a batch from `lib.inputs`: of uint8 pixels, or of what frozen stages made."""
+        if batch.dtype == torch.uint8:
+            return self.features(self.normalize(batch))
+        return self.features(batch.to(self.mean.device).permute(0, 3, 1, 2).float(), frozen + 1)
 
     def score(self, feature_map: torch.Tensor) -> torch.Tensor:
         """Quality from the feature map: BxCxhxw to (B,); higher is better."""
