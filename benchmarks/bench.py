@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from scipy.special import expit
 
-from benchmarks import masking_cost, training_cost
+from benchmarks import growth, masking_cost, training_cost
 from lib import metrics
 from lib.cam import extract_cam
 from lib.maps import check_density, fixation_density
@@ -179,7 +179,7 @@ def show_masking_cost() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Command line: run the benchmarks and print, or write, their table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
-    choices = [*BENCHMARKS, "masking"]
+    choices = [*BENCHMARKS, "masking", "growth"]
     parser.add_argument("--only", choices=choices, help="one benchmark")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each (%(default)s)")
     args = parser.parse_args(argv)
@@ -198,6 +198,8 @@ def main(argv: list[str] | None = None) -> int:
         save_rows(table, "bench", "bench")
     if args.only in (None, "masking"):
         show_masking_cost()
+    if args.only in (None, "growth"):
+        growth.main([])
     return 0
 
 

@@ -43,15 +43,15 @@ def write_card(name: str) -> Path:
 
 
 def _quality_rows(name: str) -> list[dict]:
-    """Score BIQ2021's official test photographs, none of whose scenes the model learned from."""
-    dataset = data.load("biq2021", split="test")
+    """Score BIQ2021's official test photographs, and tell those of unseen scenes apart."""
+    dataset, learned = (data.load("biq2021", split=part) for part in ("test", "train"))
     images = resized_images(dataset, weights.TRAINED[name].recipe.image_size)
     table = pd.DataFrame({"name": dataset.names, "mos": dataset.scores.to_numpy()})
     table["score"] = predict(models.load(name), images)
-    table["scene"] = by_scene(dataset).contents
+    table["new_scene"] = table.name.isin(by_scene(dataset, learned).names)
     path = models.weights_path(name).with_suffix(".test.csv")
     write_atomically(path, lambda p: table.to_csv(p, index=False, float_format="%.6f"))
-    parts = {"all": table, "one a scene": table.drop_duplicates("scene")}
+    parts = {"all": table, "no training photograph of the scene": table[table.new_scene]}
     parts |= {f"subset {k}": block for k, block in table.groupby(table.name.str.split(" ").str[0])}
     rows = []
     for part, block in parts.items():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import bench, masking_cost, training_cost
+from benchmarks import bench, growth, masking_cost, training_cost
 
 
 def test_both_are_run_in_turn_and_the_ratio_is_of_medians(monkeypatch):
@@ -30,6 +30,7 @@ def test_the_command_runs_what_is_asked_and_writes_all_of_it_down(monkeypatch, t
     row = {"what": "a", "peer": "b", "ours_s": 1.0, "peer_s": 6.0, "ratio": 6.0}
     monkeypatch.setattr(bench, "BENCHMARKS", {"one": lambda repeats: [row | {"n": repeats}]})
     monkeypatch.setattr(bench, "show_masking_cost", lambda: None)
+    monkeypatch.setattr(bench.growth, "main", lambda _: None)
     monkeypatch.setenv("FIGURES_DIR", str(tmp_path))
     assert bench.main(["--only", "one", "--repeats", "2"]) == 0
     assert "6.000" in capsys.readouterr().out and not any(tmp_path.iterdir())
@@ -63,3 +64,13 @@ def test_costs_are_those_of_a_process_of_its_own_and_drawn(tmp_path, monkeypatch
     monkeypatch.setenv("FIGURES_DIR", str(tmp_path))
     two = pd.concat([table, table.assign(images=2, shares=2)])
     assert masking_cost.plot(two).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("kind", growth.WORK)
+def test_growth_measures_what_the_notebooks_do_on_records_of_noise(kind, monkeypatch, tmp_path):
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path))  # put back afterwards
+    found = growth.measure(kind, 24)
+    assert found["kind"] == kind and found["records"] == 24 and found["seconds"] > 0
+    monkeypatch.setenv("FIGURES_DIR", str(tmp_path))
+    table = pd.DataFrame([found, found | {"records": 48}])
+    assert growth.plot(table).read_bytes().startswith(b"\x89PNG")
