@@ -190,11 +190,9 @@ def main(argv: list[str] | None = None) -> int:
     if len(table):
         print(where, table.to_markdown(index=False, floatfmt=".3f"), sep="\n\n")
     if args.only is None:
-        path, text = (
-            figures_dir("bench") / "bench.md",
-            table.to_markdown(index=False, floatfmt=".3f"),
-        )
-        write_atomically(path, lambda p: p.write_text(f"{where}\n\n{text}\n", encoding="utf-8"))
+        text = f"{where}\n\n{table.to_markdown(index=False, floatfmt='.3f')}\n"
+        path = figures_dir("bench") / "bench.md"
+        write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
         save_rows(table, "bench", "bench")
     if args.only in (None, "masking"):
         show_masking_cost()

@@ -11,7 +11,7 @@ from lib.paths import cache_dir, data_dir, weights_dir
 
 DUAL_TASK = "gradcam-loss-lite0"  # the network behind `load("dual-task")`
 # name -> long side, pixels, at which `predict` reads a picture: what it was trained at
-SHIPPED = {"baseline-lite0": 384, "baseline-lite1": 384, "sal-loss-lite0": 384, DUAL_TASK: 384}
+SHIPPED = {"baseline-lite0": 384, "baseline-lite1": 384, "sal-loss-lite0": 256, DUAL_TASK: 256}
 # Made by `make train` where they are needed; the first from BIQ2021, the paper's from its own data.
 PAPER = {"baseline-b0": 384, "baseline-resnet50": 384, "sal-loss-b0": 384, "gradcam-loss-b0": 384}
 REMADE = {"control-synthetic": 384} | PAPER
