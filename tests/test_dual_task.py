@@ -131,14 +131,18 @@ def test_a_better_map_has_a_smaller_loss_and_a_map_of_zeros_a_finite_one(kind):
 # --- the loop -------------------------------------------------------------------------------
 
 
-def test_image_and_map_are_cropped_and_mirrored_together():
+@pytest.mark.parametrize("cell", [1, 8, 16])
+def test_image_and_map_are_cropped_and_mirrored_together(cell):
     maps = RNG.uniform(0, 1, (8, 6, 6)).astype(np.float32)
-    shown = (np.kron(maps, np.ones((16, 16))) * 255).round().astype(np.uint8)
-    images = np.repeat(shown[..., None], 3, axis=3)
+    shown = np.kron(maps, np.ones((16 // cell,) * 2))[..., None]
+    if cell == 1:  # pixels
+        images = np.repeat((shown * 255).round().astype(np.uint8), 3, axis=3)
+    else:  # what frozen stages of that stride made, and made of the mirror images
+        images = np.float16(255 * np.stack([shown, shown[:, :, ::-1]], axis=1))
     batches = list(training._batches(images, torch.zeros(8), maps, RECIPE, epoch=0))
-    for pixels, _, found in batches:
-        assert pixels.shape == (4, 64, 64, 3) and found.shape == (4, 4, 4)
-        means = nn.functional.avg_pool2d(pixels[..., 0].float() / 255, 16)
+    for seen, _, found in batches:
+        assert seen.shape[:3] == (4, 64 // cell, 64 // cell) and found.shape == (4, 4, 4)
+        means = nn.functional.avg_pool2d(seen[..., 0].float() / 255, 16 // cell)
         assert torch.allclose(means, found, atol=1 / 255)
     assert len({m.numpy().tobytes() for _, _, found in batches for m in found}) == 8
 
@@ -149,15 +153,15 @@ def test_both_losses_fall_and_a_run_killed_in_between_ends_with_the_same_weights
         if len(log) == 1:
             raise KeyboardInterrupt
 
-    start = kind("efficientnet_lite0", "imagenet", hidden=16)
-    whole, log = train(start, IMAGES, SCORES, RECIPE, tmp_path / "whole", maps=MAPS)
+    start, recipe = kind("efficientnet_lite0", "imagenet", hidden=16), replace(RECIPE, epochs=6)
+    whole, log = train(start, IMAGES, SCORES, recipe, tmp_path / "whole", maps=MAPS)
     assert type(whole) is kind
     for loss in ("iqa_loss", "saliency_loss"):
         assert log[-1][loss] < log[0][loss], loss
     with pytest.raises(KeyboardInterrupt):
-        train(start, IMAGES, SCORES, RECIPE, tmp_path / "cut", maps=MAPS, watch=kill)
+        train(start, IMAGES, SCORES, recipe, tmp_path / "cut", maps=MAPS, watch=kill)
     assert list(pd.read_csv(tmp_path / "cut" / "log.csv").epoch) == [1]
-    again, log_again = train(start, IMAGES, SCORES, RECIPE, tmp_path / "cut", maps=MAPS)
+    again, log_again = train(start, IMAGES, SCORES, recipe, tmp_path / "cut", maps=MAPS)
     pairs = zip(whole.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs) and log == log_again
 
@@ -225,7 +229,8 @@ def test_a_trained_network_and_its_scores_are_found_again(experiment, monkeypatc
     path = dual_task.fit(experiment, "Baseline-GradCAM-Loss", 0, chosen.train)
     assert not path.with_name("last.pt").exists()
     scores = dual_task.judged(experiment, path, chosen.test)
-    expected = training.predict(load_baseline(path), experiment.images[chosen.test])
+    frozen, images = experiment.recipe.frozen_stages, experiment.images[chosen.test]
+    expected = training.predict(load_baseline(path), images, frozen)
     assert np.array_equal(scores, expected)
     seen = []
     with monkeypatch.context() as patched:
