@@ -1,8 +1,8 @@
 """The 25 metrics of Table III, and more, under one call: ``metric("PSNR")(images, reference)``.
 
-Most are pyiqa's [50], at the pictures' own resolution and as pyiqa sets them up. Ours are EW-PSNR
-and EW-SSIM [9] (Section III-D): the mean over pixels of an error or SSIM map is weighted by the
-saliency map, normalised to sum 1. With a constant map they are PSNR and SSIM again.
+Most are pyiqa's [50], as it sets them up. Ours are EW-PSNR and EW-SSIM [9] (Section III-D): the
+mean over pixels of an error or SSIM map is weighted by the saliency map, normalised to sum 1. With
+a constant map they are PSNR and SSIM again.
 """
 
 import os
@@ -120,16 +120,17 @@ def score_pictures(sacid: Dataset, names: Sequence[str], jobs: int | str = 1) ->
     found, missing = available(names)
     tasks = [(sacid, sequence, [m.name for m in found]) for sequence in sacid.sequences if found]
     scored = run_all(_score_sequence, tasks, jobs, f"scoring {sacid.name}", "sequence")
-    holes = [sacid.table.assign(metric=n, value=np.nan, reason=r) for n, r in missing.items()]
-    return pd.concat([*scored, *holes], ignore_index=True)
+    scored.append([(i, n, np.nan, r) for n, r in missing.items() for i in sacid.table.index])
+    rows = pd.DataFrame([r for s in scored for r in s], columns=["at", "metric", "value", "reason"])
+    return sacid.table.loc[rows.pop("at")].reset_index(drop=True).join(rows)
 
 
-def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> pd.DataFrame:
+def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> list[tuple]:
     rows = sacid.table[sacid.table.sequence == sequence]
     files = [sacid.root / kind / f"{sequence}.png" for kind in ("reference", "saliency")]
     files += [sacid.root / "compressed" / f"{sacid.names[row]}.jpg" for row in rows.index]
     item = f"{sequence} {fingerprint(path.read_bytes() for path in files)}"
-    extras, blocks = (sacid.reference(sequence), sacid.saliency_map(sequence)), []
+    extras, scored = (sacid.reference(sequence), sacid.saliency_map(sequence)), []
     for one in map(metric, names):
         store = Store("iqa-scores", 2, metric=one.name, key=one.key)
         values, reasons = store.get(item), [""] * len(rows)
@@ -138,8 +139,8 @@ def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> pd.D
             values, reasons = zip(*tried, strict=True)
             if not any(reasons):
                 store.put(item, np.array(values))
-        blocks.append(rows.assign(metric=one.name, value=values, reason=reasons))
-    return pd.concat(blocks)
+        scored += zip(rows.index, [one.name] * len(rows), values, reasons, strict=True)
+    return scored
 
 
 def attempt(one: Metric, *inputs: np.ndarray) -> tuple[float, str]:
@@ -213,10 +214,9 @@ def _brisque() -> tuple:  # pyiqa's, with the support vectors of its authors' re
 
 
 def _network(name: str) -> tuple:
-    ours = name not in VARIANTS
-    network = (models.load if ours else load_sgdnet)(name).to(best_device())
+    network = (load_sgdnet if name in VARIANTS else models.load)(name).to(best_device())
     opened = lambda images, *_: network(network.normalize(images)), 1, weights_fingerprint(network)
-    return (*opened, network) if ours else opened
+    return opened if name in VARIANTS else (*opened, network)
 
 
 NSS, FR, NR, BEYOND = "NSS based", "FR", "NR", "beyond the paper"
