@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -22,6 +23,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from benchmarks import masking_cost
 from benchmarks.masking_cost import peak_mib
 from lib import evaluation, iqa, plots
 from lib.codec import TEST_CASES
@@ -29,7 +31,7 @@ from lib.data.sacid import SACID
 from lib.maps import fixation_density
 from lib.masking import masked_scores
 from lib.paths import ROOT, figures_dir
-from lib.records import Dataset, Record
+from lib.records import Record
 from lib.report import save_rows
 from lib.sources import Source, extract
 from lib.store import write_atomically
@@ -39,20 +41,15 @@ HEIGHT, WIDTH = 96, 128
 SOURCE = Source("Dummy", "red", lambda rs: np.stack([r.image[..., 0] for r in rs]), "red")
 
 
-class Noise(Dataset):
-    """Pictures of noise with fixations at random."""
+class Noise(masking_cost.Noise):
+    """Small pictures of noise, with fixations at random."""
 
-    name, kind, fingerprint = "noise", "noise", "noise"
-
-    def __init__(self, count: int):
-        self.names = [f"noise {i}" for i in range(count)]
+    shape = (HEIGHT, WIDTH)
 
     def __getitem__(self, index: int) -> Record:
-        rng = np.random.default_rng(range(len(self))[index])
-        pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-        fixations = rng.uniform(0, (WIDTH, HEIGHT), (20, 2))
-        density = fixation_density(fixations, (HEIGHT, WIDTH), 5)
-        return Record(self.names[index], pixels, fixations, density)
+        xy = np.random.default_rng(index).uniform(0, (WIDTH, HEIGHT), (20, 2))
+        density = fixation_density(xy, self.shape, 5)
+        return replace(super().__getitem__(index), fixations=xy, density=density)
 
 
 def _masking(count: int, _: Path) -> Callable[[], object]:
@@ -68,10 +65,10 @@ def _benchmark(count: int, root: Path) -> Callable[[], object]:
     for folder in ("reference", "saliency", "compressed"):
         (root / folder).mkdir()
     rows, rng = [], np.random.default_rng(0)
+    picture = Image.fromarray(Noise(1)[0].image)
     for number in range(-(-count // len(TEST_CASES))):
-        name, picture = f"{number:05}", Image.fromarray(Noise(1)[0].image)
-        picture.save(root / "reference" / f"{name}.png")
-        Image.fromarray(Noise(1)[0].image[..., 0]).save(root / "saliency" / f"{name}.png")
+        picture.save(root / "reference" / f"{(name := f'{number:05}')}.png")
+        picture.convert("L").save(root / "saliency" / f"{name}.png")
         (root / "compressed" / name).mkdir()
         for case in TEST_CASES:
             picture.save(root / "compressed" / name / f"{case}.jpg", quality=30)

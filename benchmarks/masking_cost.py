@@ -29,9 +29,10 @@ from lib.store import write_atomically
 
 
 class Noise(Dataset):
-    """Pictures of noise, 512x512."""
+    """Pictures of noise."""
 
     name, kind, fingerprint = "noise", "noise", "noise"
+    shape = (512, 512)
 
     def __init__(self, count: int):
         self.names = [f"noise {i}" for i in range(count)]
@@ -39,7 +40,7 @@ class Noise(Dataset):
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        pixels = np.random.default_rng(index).integers(0, 256, (512, 512, 3), np.uint8)
+        pixels = np.random.default_rng(index).integers(0, 256, (*self.shape, 3), np.uint8)
         return Record(self.names[index], pixels)
 
 

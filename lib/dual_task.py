@@ -160,8 +160,8 @@ def fit_all(
     experiment: Experiment, wanted: Sequence[tuple[str, int, np.ndarray]], jobs: int | str = 1
 ) -> list[Path]:
     """Train all the wanted (variant, repeat, chosen photographs), spread as `lib.jobs` says."""
-    maps = {repeat: {repeat: experiment.proxies[repeat]} for _, repeat, _ in wanted}
-    tasks = [(replace(experiment, proxies=maps[one[1]]), *one) for one in wanted]
+    each = {r: replace(experiment, proxies={r: experiment.proxies[r]}) for _, r, _ in wanted}
+    tasks = [(each[one[1]], *one) for one in wanted]  # a repeat's opens the photographs once
     return run_all(fit, tasks, jobs, "training", "network")
 
 

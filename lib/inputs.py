@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import chain
 
 import numpy as np
 import torch
@@ -26,12 +27,11 @@ SAME_SCENE = 0.7  # cosine of ImageNet features above which two photographs coun
 def resized_images(dataset: Dataset, size: int) -> np.ndarray:
     """Read all images at `size` x `size`, once: NxSxSx3 uint8, memory-mapped."""
 
-    def blocks() -> Iterator[bytes]:
+    def blocks() -> Iterator[np.ndarray]:
         for i in tqdm(range(len(dataset)), desc=f"resizing {dataset.name}", unit="image"):
-            yield resize_image(dataset[i].image, size, size).tobytes()
+            yield resize_image(dataset[i].image, size, size)[None]
 
-    shape = (len(dataset), size, size, 3)
-    return _kept(f"{dataset.fingerprint}-{size}", "|u1", shape, blocks())
+    return _kept(f"{dataset.fingerprint}-{size}", len(dataset), blocks())
 
 
 def network_inputs(dataset: Dataset, model: Baseline, recipe: Recipe) -> np.ndarray:
@@ -40,25 +40,22 @@ def network_inputs(dataset: Dataset, model: Baseline, recipe: Recipe) -> np.ndar
     What the frozen stages make of an image is worked out once, for the image and for its mirror
     image: Nx2xhxwxC float16. Without frozen stages: the pixels, NxSxSx3 uint8.
     """
-    images, done = resized_images(dataset, recipe.image_size), recipe.frozen_stages + 1
+    size = recipe.image_size
     if not recipe.frozen_stages:
-        return images
+        return resized_images(dataset, size)
     model = deepcopy(model).to(best_device(), memory_format=torch.channels_last)
-    trunk = nn.Sequential(*model.stages[:done])
+    trunk = nn.Sequential(*model.stages[: recipe.frozen_stages + 1])
 
     @torch.inference_mode()
-    def seen(part: np.ndarray) -> np.ndarray:
-        x = model.normalize(np.array(part))
-        both = torch.stack([trunk(x), trunk(x.flip(3))], dim=1).permute(0, 1, 3, 4, 2)
-        return both.half().cpu().contiguous().numpy()
-
-    def blocks() -> Iterator[bytes]:
+    def blocks() -> Iterator[np.ndarray]:
+        images = resized_images(dataset, size)
         for i in tqdm(range(0, len(images), 8), desc="frozen stages, once", unit="batch"):
-            yield seen(images[i : i + 8]).tobytes()
+            x = model.normalize(np.array(images[i : i + 8]))
+            both = torch.stack([trunk(x), trunk(x.flip(3))], dim=1).permute(0, 1, 3, 4, 2)
+            yield both.half().cpu().contiguous().numpy()
 
     key = fingerprint([VERSION, weights_fingerprint(trunk)])
-    name, shape = f"{dataset.fingerprint}-{recipe.image_size}-{key}", seen(images[:1]).shape[1:]
-    return _kept(name, "<f2", (len(images), *shape), blocks())
+    return _kept(f"{dataset.fingerprint}-{size}-{key}", len(dataset), blocks())
 
 
 def plain(images: np.ndarray, chosen: object = slice(None)) -> np.ndarray:
@@ -100,15 +97,17 @@ def _pooled(dataset: Dataset) -> np.ndarray:
     return found
 
 
-def _kept(name: str, kind: str, shape: tuple[int, ...], blocks: Iterator[bytes]) -> np.ndarray:
-    """Return an array of the cache, memory-mapped; write it first where it is not there."""
+def _kept(name: str, count: int, blocks: Iterator[np.ndarray]) -> np.ndarray:
+    """Return `count` rows of the cache, memory-mapped; written in blocks where they are missing."""
     path = cache_dir() / "resized" / f"{name}.npy"
 
     def content() -> Iterator[bytes]:
-        about = {"descr": kind, "fortran_order": False, "shape": shape}
+        first = next(blocks)
+        kind = np.lib.format.dtype_to_descr(first.dtype)
+        about = {"descr": kind, "fortran_order": False, "shape": (count, *first.shape[1:])}
         np.lib.format.write_array_header_1_0(header := io.BytesIO(), about)
         yield header.getvalue()
-        yield from blocks
+        yield from (block.tobytes() for block in chain([first], blocks))
 
     try:
         read_sealed(path)

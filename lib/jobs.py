@@ -15,6 +15,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from lib.paths import ROOT, cache_dir, data_dir
+from lib.store import fingerprint
 
 T = TypeVar("T")
 PATIENCE = 20  # seconds in which a scheduler must answer, and have a worker
@@ -80,7 +81,8 @@ def _connect(jobs: str, stack: ExitStack) -> object:
         (cache_dir() / note).unlink()
     for worker, seen in answers.items():
         if seen != wanted:
-            odd = seen if isinstance(seen, Exception) else _difference(seen, wanted)
+            other = () if isinstance(seen, Exception) else (k for k in seen if seen[k] != wanted[k])
+            odd = f"not the same {' and '.join(other)}" if other else seen
             mend = "it needs this checkout, its .venv, DATA_DIR and CACHE_DIR, on a shared disk"
             raise OSError(f"the Dask worker {worker} can't take part: {odd}; {mend}")
     return client
@@ -88,10 +90,6 @@ def _connect(jobs: str, stack: ExitStack) -> object:
 
 def _surroundings(note: str) -> dict[str, object]:
     """Return what a worker must have in common with the process that sends it tasks."""
-    code = {str(p.relative_to(ROOT)): p.read_text("utf-8") for p in (ROOT / "lib").rglob("*.py")}
+    code = fingerprint(path.read_bytes() for path in sorted((ROOT / "lib").rglob("*.py")))
     data = sorted(p.name for p in data_dir().iterdir()) if data_dir().is_dir() else []
     return {"code": code, "data sets": data, "cache": (cache_dir() / note).is_file()}
-
-
-def _difference(seen: dict[str, object], wanted: dict[str, object]) -> str:
-    return "not the same " + " and ".join(k for k in wanted if seen.get(k) != wanted[k])

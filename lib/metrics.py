@@ -133,7 +133,9 @@ METRICS = {
 LOWER_IS_BETTER = ("KLD",)
 
 
-def score_map(saliency_map: Map, record: Record, density: Checked | None = None) -> dict:
+def score_map(
+    saliency_map: Map, record: Record, density: Checked | None = None
+) -> dict[str, float]:
     """Return every metric of `METRICS` for one map; `density` is the record's, checked before."""
     people = {"fixations": record.fixations}
     people["density"] = density or Checked(record.density, "density", check_density)
