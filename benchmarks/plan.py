@@ -24,7 +24,7 @@ from benchmarks.training_cost import frozen_features
 from benchmarks.unit_costs import OFFLINE, Cost, Unit, measure
 from lib import data, iqa
 from lib.codec import TEST_CASES
-from lib.dual_task import HELD_OUT, VARIANTS
+from lib.dual_task import GRID, HELD_OUT, VARIANTS
 from lib.images import network_size
 from lib.models.baseline import Baseline
 from lib.models.published import PUBLISHED
@@ -32,7 +32,6 @@ from lib.models.saliency import LONG_SIDE, NAME, TRUNK
 from lib.paths import ROOT
 from lib.report import markdown, require
 from lib.run import parameters
-from lib.training import MAP_STRIDE
 from lib.weights import TRAINED
 
 # Published counts by split and (height, width); lib/data/<name>.py cites the publications.
@@ -99,7 +98,7 @@ def pictures(name: str, options: Parameters | None = None, limit: int | None = N
         split = options.get("split", "val" if name == "salicon" else None)
         require(split in counts, f"{name} has no part {split!r}; there are {[*counts]}")
         whole = counts[split]
-    scale = (options.get("long_side") or width) / width
+    scale = min(1, (options.get("long_side") or width) / width)  # no loader enlarges
     count = parts * min(whole, limit or whole)
     return Pictures(count, round(height * scale), round(width * scale))
 
@@ -140,13 +139,15 @@ def work_01(p: Parameters) -> list[Work]:
     shown, side = min(len(p["FIGURE_IMAGES"]), images.count), p["INPUT_LONG_SIDE"]
     ours, predictors = [*p["IQA_MODELS"], *p["CONTROL_MODELS"]], p.get("PREDICTORS", [])
     trunks = [TRAINED[name].backbone for name in ours] + [TRUNK]  # with an untrained head
-    each = images.count + shown  # the figure computes its maps anew
-    rows = [Work(("HiResCAM", t, *images.seen(side)), each, images.count) for t in trunks]
-    # What a trunk looks at, trained and untrained: two passes each.
-    rows += [Work(("pass", TRUNK, *images.seen(side)), 4 * each, images.count)]
-    rows += [foretold(name, images, shown) for name in [NAME, *predictors]]
-    methods = len(trunks) + 4 + len(predictors)
-    rows += judged(images, methods, p["FOLDS"], p["FIT_IMAGES"])
+    methods, rows = len(trunks) + 4 + len(predictors), []
+    others = [pictures(*one) for one in p["OTHER_GAZE"].items()]
+    for some, extra in [(images, shown), *((other, 0) for other in others)]:
+        each = some.count + extra  # the figure computes its maps anew
+        rows += [Work(("HiResCAM", t, *some.seen(side)), each, some.count) for t in trunks]
+        # What a trunk looks at, trained and untrained: two passes each.
+        rows += [Work(("pass", TRUNK, *some.seen(side)), 4 * each, some.count)]
+        rows += [foretold(name, some, extra) for name in [NAME, *predictors]]
+        rows += judged(some, methods, p["FOLDS"], p["FIT_IMAGES"])
     few = images._replace(count=min(images.count, p["ABLATION_IMAGES"]))
     # Nine variants: the paper's is there already, and a full SVD a view takes as long as the rest.
     variant = (trunks[0], *few.seen(side))
@@ -281,8 +282,11 @@ def cache(p: Mapping[str, Parameters]) -> dict[str, dict[str, int]]:
     methods = len([*one["IQA_MODELS"], *one["CONTROL_MODELS"], *one.get("PREDICTORS", [])])
     few = min(images.count, one["ABLATION_IMAGES"])
     variants = 8 + sum(len(PUBLISHED[name].neighbours) for name in published)
-    maps = images.count * (methods + len(published) + 5) + few * variants  # 5: see `work_01`
-    found = {"01": {"maps": maps * math.prod(images.size) * 2}, "05": {}}
+    each = methods + len(published) + 5  # see `work_01`
+    sets = [images, *(pictures(*other) for other in one["OTHER_GAZE"].items())]
+    maps = sum(some.count * math.prod(some.size) for some in sets) * each
+    maps += few * variants * math.prod(images.size)
+    found = {"01": {"maps": maps * 2}, "05": {}}
     theirs = {row.metric for row in PUBLISHED.values()}
     explained = [name for name in two["MODELS"] if name in {*TRAINED} | theirs]
     photographs = pictures(two["DATASET"], two["DATASET_OPTIONS"], two["IMAGES"])
@@ -306,7 +310,7 @@ def cache(p: Mapping[str, Parameters]) -> dict[str, dict[str, int]]:
         found["03"]["frozen stages"] = whole.count * 2 * seen[0].numel() * seen.element_size()
     if three["PROXIES"] != "observers":  # those of our predictor are of each repeat
         each = three["REPEATS"] if three["PROXIES"] == "predictor" else 1
-        found["03"]["proxies"] = whole.count * each * (side // MAP_STRIDE) ** 2 * 4
+        found["03"]["proxies"] = whole.count * each * math.prod(GRID) * 4
     coded = pictures(four["REFERENCES"], four["REFERENCE_OPTIONS"], four["IMAGES"])
     share = coded.count * math.prod(coded.size) / (SACID_PHOTOGRAPHS * 1356 * 2040)
     found["04"] = {"coded pictures, as SACID's": round(share * SACID_MB * 1e6)}

@@ -31,6 +31,7 @@ VARIANTS = {
     "Baseline-Sal-Loss": (SalLoss.kind, 1.0),
     "Baseline-GradCAM-Loss": (Baseline.kind, 1.0),
 }
+GRID = (24, 24)  # at which proxies are kept, for photographs of any size
 HELD_OUT = 0.2  # of the photographs, where the two data sets share none (Section III-C)
 
 
@@ -85,12 +86,12 @@ def proxies(
     else:
         source = published_source(kind)
         key, predict = [source.key], lambda record: source.compute([record])
-    store = Store("proxies", saliency.VERSION, data=quality.fingerprint, readouts=key, cells=cells)
+    store = Store("proxies", saliency.VERSION, data=quality.fingerprint, readouts=key, cells=GRID)
     found = []
     for i, name in enumerate(tqdm(quality.names, f"proxies for {quality.name}", unit="image")):
         if (maps := store.get(name)) is None:
-            maps = store.put(name, normalize_sum(resize_map(predict(quality[i]), cells)))
-        found.append(maps)
+            maps = store.put(name, normalize_sum(resize_map(predict(quality[i]), GRID)))
+        found.append(maps if cells == GRID else normalize_sum(resize_map(maps, cells)))
     maps = np.stack(found, axis=1)
     return np.broadcast_to(maps, (repeats, *maps.shape[1:]))  # a published network's take no room
 

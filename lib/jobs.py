@@ -2,7 +2,8 @@
 
 `JOBS` says which: 1; a number of processes, -1 for every core; a scheduler's address,
 "tcp://host:8786"; or "local:8", a cluster of so many workers on this machine. What a task makes
-lies in the cache under the same key wherever it ran, so the tables are the same.
+lies in the cache under the same key wherever it ran, so the tables are the same; networks trained
+by another number of threads are the same but for the last bits, as sums are added up otherwise.
 """
 
 import re

@@ -156,9 +156,8 @@ def run(
     for notebook in notebooks:  # all of them, before the first hour of work
         declared = _declared(notebook)
         _check_declared(overrides, declared, "--set", notebook)
-        every[notebook] = parameters(notebook, profile) | overrides
-        if jobs is not None and "JOBS" in declared:
-            every[notebook].setdefault("JOBS", jobs)
+        spread = {"JOBS": jobs} if jobs is not None and "JOBS" in declared else {}
+        every[notebook] = parameters(notebook, profile) | spread | overrides
         if (folder / notebook.name).resolve() == notebook.resolve():
             raise ValueError(f"{notebook} would be overwritten; choose another --output")
     for notebook, chosen in every.items():

@@ -209,10 +209,11 @@ def test_proxies_of_a_repeat_come_from_its_own_read_out(empty_cache, monkeypatch
     assert found.shape == (2, 2, 6, 6) and found.sum(axis=(2, 3)) == pytest.approx(1, abs=1e-5)
     assert not np.allclose(found[0], found[1])
     (grid,) = saliency.predict_grid(readouts[1:], IMAGES[0])
-    expected = normalize_sum(dual_task.resize_map(grid, (6, 6)))
+    expected = normalize_sum(dual_task.resize_map(dual_task.resize_map(grid, (24, 24)), (6, 6)))
     assert found[1, 0] == pytest.approx(expected, abs=1e-6)
     monkeypatch.setattr(saliency, "predict_grid", lambda *_: pytest.fail("predicted again"))
     assert np.array_equal(dual_task.proxies("predictor", Spots(2), 96, Spots(4), 2, 0), found)
+    assert dual_task.proxies("predictor", Spots(2), 192, Spots(4), 2, 0).shape == (2, 2, 12, 12)
 
 
 def test_observed_maps_sum_to_one_and_follow_the_contents():

@@ -55,7 +55,6 @@ def random_weights(monkeypatch, tmp_path):
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
     """Neither a network nor files from when there was one."""
-
     refuse = Mock(side_effect=urllib.error.URLError("Name or service not known"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name, value in (("HF_HUB_CACHE", str(tmp_path)), ("HF_HUB_OFFLINE", False)):
@@ -77,11 +76,9 @@ def test_the_registry_has_every_row_of_table_3_in_its_group():
 @pytest.mark.parametrize("name", OFFLINE)
 def test_a_metric_of_pyiqas_scores_as_it_does_directly(name):
     ours, theirs = iqa.metric(name), pyiqa.create_metric(OFFLINE[name], device=best_device())
-    images, reference = (
-        torch.tensor(i).permute(0, 3, 1, 2) / 255 for i in (IMAGES, REFERENCE[None])
-    )
+    images, whole = (torch.tensor(i).permute(0, 3, 1, 2) / 255 for i in (IMAGES, REFERENCE[None]))
     full = theirs.metric_mode == "FR"
-    direct = [theirs(*([each[None], reference] if full else [each[None]])) for each in images]
+    direct = [theirs(*([each[None], whole] if full else [each[None]])) for each in images]
     scores = ours(IMAGES, REFERENCE, SALIENCY)
     assert scores.shape == (3,) and scores.dtype == np.float64
     np.testing.assert_allclose(scores, torch.stack(direct).cpu().numpy().ravel(), rtol=1e-5)

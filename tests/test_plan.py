@@ -8,8 +8,9 @@ from benchmarks.unit_costs import MEASURES, Cost
 
 @pytest.fixture
 def small():
-    """`sample`, but notebook 03 makes ten repeats on 2,000 photographs and OSIE."""
+    """`sample` and Scene, but notebook 03 makes ten repeats on 2,000 photographs and OSIE."""
     p = plan.read("sample")
+    p["01"] |= {"OTHER_GAZE": {"scene": {"long_side": 400}}}  # of 256 pixels: they stay so
     p["03"] |= {"QUALITY": "biq2021", "QUALITY_OPTIONS": {"split": "test"}, "PROXIES": "predictor"}
     p["03"] |= {"GAZE": "osie", "GAZE_OPTIONS": {"long_side": 400}, "REPEATS": 10, "TRANSFERS": []}
     return p
@@ -31,9 +32,10 @@ def test_counts_are_those_of_the_notebooks_and_a_training_stays_whole(small):
 
 def test_bytes_are_those_of_the_arrays_and_an_unknown_data_set_is_one_sentence(small):
     kept = plan.cache(small)
-    assert kept["01"]["maps"] == 8 * (2 + 5 + 8) * 480 * 640 * 2  # 8 of the ablation's variants
+    maps = 8 * (2 + 5 + 8) * 480 * 640 + 500 * (2 + 5) * 256**2  # 8 of the ablation's variants
+    assert kept["01"]["maps"] == 2 * maps
     assert kept["03"]["resized"] == 2000 * 160 * 160 * 3
-    assert kept["03"]["proxies"] == 2000 * 10 * (160 // 16) ** 2 * 4
+    assert kept["03"]["proxies"] == 2000 * 10 * 24 * 24 * 4
     assert kept["03"]["maps"] == 700 * 5 * 300 * 400 * 2
     with pytest.raises(ValueError, match="data set 'mit1003' is not known; known: sample-saliency"):
         plan.pictures("mit1003")

@@ -15,7 +15,7 @@ from lib import run, settings
 from lib.__main__ import main
 from lib.paths import ROOT, cache_dir, data_dir, figures_dir
 
-PARAMETERS = "seed = 0  # of every random number\nn = 1  # images\nname = 'a'  # of the model"
+PARAMETERS = "seed = 0  # of every random number\nn = 1  # images\nname = 'a'\nJOBS = 1"
 
 
 def write_notebook(path, *sources, parameters=PARAMETERS):
@@ -67,11 +67,16 @@ def sleeping(folder, code, *arguments, **pipes):
     return process
 
 
-def test_a_notebooks_own_section_wins_over_common_and_reaches_only_what_is_declared(
-    notebook, profile
+def test_a_notebooks_own_section_wins_over_common_and_the_command_line_over_both(
+    notebook, profile, monkeypatch
 ):
-    profile("common: {seed: 5, n: 2, workers: 4}\n'01': {n: 3}\n'02': {other: 1}")
-    assert run.parameters(notebook, "tiny") == {"seed": 5, "n": 3}
+    profile("common: {seed: 5, n: 2, workers: 4}\n'01': {n: 3, JOBS: 2}\n'02': {other: 1}")
+    assert run.parameters(notebook, "tiny") == {"seed": 5, "n": 3, "JOBS": 2}
+    monkeypatch.setattr(run, "execute", lambda *given: found.append(given[2]["JOBS"]))
+    found, folder = [], notebook.parents[1]
+    for jobs in (None, 3):
+        run.run([notebook], "tiny", folder, {}, jobs)
+    assert found == [2, 3]
 
 
 def test_sample_is_the_notebook_as_it_is_written(tmp_path):
