@@ -53,9 +53,9 @@ class Trained:
 
 
 BIQ2021, OSIE = ("biq2021", {"split": "train"}), ("osie", {"long_side": 400})
-OPEN = Lessons(BIQ2021, None, OSIE, "predictor", 5)
+OPEN = Lessons(BIQ2021, {"split": "test"}, OSIE, "predictor", 10)
 PAPER = Lessons(("koniq", {}), None, ("salicon", {"split": "val"}), "msi-net", 10)
-DUAL = Recipe(epochs=3, image_size=256, crop_size=192, frozen_stages=3, saliency_weight=0.3)
+DUAL = Recipe(epochs=3, image_size=320, crop_size=256, frozen_stages=4, saliency_weight=0.3)
 # The paper gives no recipe. Ours: KonIQ-10k's photographs at 384 pixels, the whole trunk trained.
 FULL = Recipe(epochs=10, batch_size=32, crop_size=320, frozen_stages=0, saliency_weight=0.3)
 TRAINED = {
