@@ -61,16 +61,17 @@ def test_maps_of_a_small_model_equal_pytorch_grad_cams(images, linear, method, a
     assert_equals_its_peer(model, model.trunk, images, method, aug, eigen)
 
 
-@pytest.mark.parametrize("shape", [(20, 4, 6), (5, 9, 7)], ids=["more channels", "more places"])
-def test_a_component_points_the_way_of_the_channels_sum(shape):
+@pytest.mark.parametrize("shape", [(90, 4, 6), (30, 4, 6), (5, 9, 7)], ids=str)
+def test_a_component_points_the_way_of_the_channels_sum_or_as_lapack_has_it(shape):
     weighted = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
-    ours, lapack = (
-        _first_component(torch.from_numpy(weighted), sign).numpy() for sign in ("cam", "lapack")
-    )
+    ours, lapack = (_first_component(torch.tensor(weighted), s).numpy() for s in ("cam", "lapack"))
     centered = weighted.sum(axis=1) - weighted.sum(axis=1).mean(axis=(1, 2), keepdims=True)
     assert ((ours * centered).sum(axis=(1, 2)) >= 0).all()
     same = np.sign((ours * lapack).sum(axis=(1, 2)))[:, None, None]
     np.testing.assert_allclose(ours, same * lapack, atol=1e-4)
+    for each, found in zip(weighted.reshape(8, len(weighted[0]), -1), lapack, strict=True):
+        table = each.T - each.T.mean(axis=0)
+        np.testing.assert_allclose(table @ np.linalg.svd(table)[2][0], found.ravel(), atol=1e-4)
 
 
 def test_hires_cam_is_grad_cam_is_cam_for_a_linear_head_behind_gap(images):
