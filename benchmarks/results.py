@@ -74,7 +74,8 @@ def short_tables(tables: Tables) -> dict[str, str]:
     networks = ["CenterPrior", "Baseline", "Baseline, one pass", *[*COUNTERPARTS][-2:], PREDICTOR]
     columns3 = {"SROCC, held out": "held-out photographs|{}|SROCC"}
     columns3["SROCC, other source"] = "photographs of another kind|{}|SROCC"
-    columns3 |= {m: f"as extracted|{{}}|{m}" for m in ("NSS", "CC")}
+    columns3 |= {f"{m}, OSIE": f"as extracted|{{}}|{m}" for m in ("NSS", "CC")}
+    columns3["CC, Scene"] = "Scene, as extracted|{}|CC"
     dummies, columns4 = (BLIND, "Perfect metric"), {m: f"{{}}|{m}" for m in STATISTICS}
     bench, paper = (
         rows(tables, "bounds", "dummy or metric", dummies, columns4),
@@ -87,6 +88,7 @@ def short_tables(tables: Tables) -> dict[str, str]:
         "claim1": grid(rows(tables, "table1", "map", [*maps, PREDICTOR], columns1)),
         "claim2": grid(rows(tables, "areas", "pixels ordered by", ORDERS, columns2, signed)),
         "claim3": grid(rows(tables, "table2", "network", networks, columns3)),
+        "traps": traps(tables),
         "presets": presets(tables),
         "bench": grid(bench),
     }
@@ -95,6 +97,15 @@ def short_tables(tables: Tables) -> dict[str, str]:
 def signed(row: Row) -> str:
     """Write a difference with its interval."""
     return f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+
+
+def traps(tables: Tables) -> str:
+    """Write what GradCAM-Loss learns in either trap, and in both: means over repeats."""
+    tables.used.setdefault("traps", (0, "CC"))
+    columns = ("network", "SROCC", "CC", "empty maps")
+    each = pd.DataFrame({c: tables.column("traps", c) for c in columns})
+    means = each.groupby("network", sort=False).mean()
+    return grid({"network": n} | {c: f"{x:.3f}" for c, x in r.items()} for n, r in means.iterrows())
 
 
 def presets(tables: Tables) -> str:

@@ -15,6 +15,9 @@ TABLES = {  # a short name -> file, and the columns that name a row
     "scene": (f"{OPEN}/table1_scene.csv", BY_METHOD),
     "controls": (f"{OPEN}/table1_controls.csv", BY_METHOD),
     "table2": (f"{OPEN}/table2.csv", BY_METHOD),
+    "equal": (f"{OPEN}/table2_equivalence.csv", ["method"]),
+    "tried": (f"{OPEN}/table2_weights.csv", ["method", "weight"]),
+    "traps": (f"{OPEN}/table2_traps.csv", ["network", "repeat"]),
     "curves": (f"{OPEN}/figure2.csv", ["model", "map", "strategy", "fill", "share", "measure"]),
     "areas": (f"{OPEN}/figure2_areas.csv", ["model", "fill", "map", "measure"]),
     "pairs": (f"{OPEN}/figure2_differences.csv", ["model", "fill", "maps", "measure"]),
@@ -42,11 +45,11 @@ COUNTERPARTS = {  # the paper's own networks, and ours by its recipe: smaller, o
     "Baseline-Sal-Loss": "Baseline-Sal-Loss",
     "Baseline-GradCAM-Loss": "Baseline-GradCAM-Loss",
 }
-PLACES = {  # where the paper measured -> our stage; None is a data set that we didn't run
+PLACES = {  # where the paper measured -> our stage
     "KonIQ-10k": ("held-out photographs", "BIQ2021"),
     "CLIVE": ("photographs of another kind", "BIQ2021, other source"),
     "SALICON": (AFTER, "OSIE"),
-    "CAT2000": None,
+    "CAT2000": (f"Scene, {AFTER}", "Scene"),
 }
 STATISTICS = {"SROCC": "SROCC", "PLCC": "PLCC", "KRCC†": "KRCC_dagger"}
 BLIND = "Target bitrate"  # the dummy that never sees a picture
@@ -149,13 +152,12 @@ def compared(tables: Tables, number: int) -> pd.DataFrame:
         where, metric = name.split()
         printed, base = (tables.cell(f"paper{number}", i, column) for i in (place, reference))
         ours, sample, first, data = None, None, place == reference, ""
-        if PLACES[where] and method in COUNTERPARTS:
+        if method in COUNTERPARTS:
             stage, data = PLACES[where]
             keys = stage, COUNTERPARTS[method], "NSS-paper" if metric == "NSS" else metric
             ours, sample = (tables.get(f"{t}{number}", "|".join(keys)) for t in ("table", "sample"))
-        why = "weights out of reach" if PLACES[where] else "data set not run"
         row = {"the paper's row": method, "measure": name, "paper": f"{printed:.3f}"}
-        said = "reference" if first else verdict(printed, base, ours, why)
+        said = "reference" if first else verdict(printed, base, ours, "weights out of reach")
         row["verdict"], _, why = said.partition(": ")
         row["from reference"] = "" if first else f"{printed - base:+.3f}"
         row["from reference, ours"] = "" if first or ours is None else ours.gap
