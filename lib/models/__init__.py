@@ -10,10 +10,11 @@ from lib.models.baseline import Baseline, load_baseline
 from lib.paths import cache_dir, data_dir, weights_dir
 
 DUAL_TASK = "gradcam-loss-lite0"  # the network behind `load("dual-task")`
-SHIPPED = ("baseline-lite0", "baseline-lite1", "sal-loss-lite0", DUAL_TASK)
+# name -> long side, pixels, at which `predict` reads a picture: what it was trained at
+SHIPPED = {"baseline-lite0": 384, "baseline-lite1": 384, "sal-loss-lite0": 320, DUAL_TASK: 320}
 # Made by `make train` where they are needed; the first from BIQ2021, the paper's from its own data.
-PAPER = ("baseline-b0", "baseline-resnet50", "sal-loss-b0", "gradcam-loss-b0")
-REMADE = ("control-synthetic", *PAPER)
+PAPER = {"baseline-b0": 384, "baseline-resnet50": 384, "sal-loss-b0": 384, "gradcam-loss-b0": 384}
+REMADE = {"control-synthetic": 384} | PAPER
 FETCH = "run `make data PROFILE=paper`, or put it there by hand"  # a published network's file
 
 
@@ -26,14 +27,16 @@ def weights_path(name: str) -> Path:
 def load(name: str) -> Baseline:
     """Load one of our networks, with its `predict(picture)`; FileNotFoundError: how to make it."""
     name = DUAL_TASK if name == "dual-task" else name
-    if name not in (known := (*SHIPPED, *REMADE)):
+    if name not in (known := SHIPPED | REMADE):
         raise ValueError(f"there is no model {name!r}; choose one of {', '.join(known)}")
     path = weights_path(name)
     if not path.is_file():
         source = f"people's data (see `make data PROFILE={'paper' if name in PAPER else 'open'}`)"
         mend = f"`make train MODEL={name}` makes them from {source}"
         raise FileNotFoundError(f"no weights of {name!r} at {path}; {mend}")
-    return load_baseline(path)
+    network = load_baseline(path)
+    network.long_side = known[name]
+    return network
 
 
 def load_published(
