@@ -97,9 +97,8 @@ def _first_component(weighted: Tensor, eigen_sign: str) -> Tensor:
     if eigen_sign == "lapack":
         if 6 * table.shape[2] >= 11 * table.shape[1]:  # so wide a table LAPACK reduces first, too
             table = torch.linalg.qr(table.transpose(1, 2), mode="r").R.transpose(1, 2)
-        parts = [np.linalg.svd(t, full_matrices=False) for t in table.cpu().numpy()]
-        projection = torch.from_numpy(np.stack([u[:, 0] * s[0] for u, s, _ in parts]))
-        return projection.to(weighted.device).unflatten(1, weighted.shape[2:])
+        u, s, _ = np.linalg.svd(table.cpu().numpy(), full_matrices=False)
+        return torch.tensor(u[..., 0] * s[:, :1]).to(weighted).unflatten(1, weighted.shape[2:])
     # X X' u = s^2 u and X v = s u: the smaller of the two Gram matrices will do.
     fewer_places = table.shape[1] < table.shape[2]
     wide = table if fewer_places else table.transpose(1, 2)

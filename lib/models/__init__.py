@@ -29,8 +29,7 @@ def load(name: str) -> Baseline:
     name = DUAL_TASK if name == "dual-task" else name
     if name not in (known := SHIPPED | REMADE):
         raise ValueError(f"there is no model {name!r}; choose one of {', '.join(known)}")
-    path = weights_path(name)
-    if not path.is_file():
+    if not (path := weights_path(name)).is_file():
         source = f"people's data (see `make data PROFILE={'paper' if name in PAPER else 'open'}`)"
         mend = f"`make train MODEL={name}` makes them from {source}"
         raise FileNotFoundError(f"no weights of {name!r} at {path}; {mend}")
