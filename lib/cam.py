@@ -95,10 +95,9 @@ def _first_component(weighted: Tensor, eigen_sign: str) -> Tensor:
     table = weighted.flatten(2).transpose(1, 2)  # (B, places, channels)
     table = table - table.mean(dim=1, keepdim=True)  # else the component is the mean's direction
     if eigen_sign == "lapack":
-        if 6 * table.shape[2] >= 11 * table.shape[1]:  # so wide a table LAPACK reduces first, too
-            table = torch.linalg.qr(table.transpose(1, 2), mode="r").R.transpose(1, 2)
-        u, s, _ = np.linalg.svd(table.cpu().numpy(), full_matrices=False)
-        return torch.tensor(u[..., 0] * s[:, :1]).to(weighted).unflatten(1, weighted.shape[2:])
+        components = [np.linalg.svd(t, full_matrices=False)[2][0] for t in table.cpu().numpy()]
+        vectors = torch.from_numpy(np.stack(components)).to(table.device)
+        return (table @ vectors[..., None]).squeeze(-1).float().unflatten(1, weighted.shape[2:])
     # X X' u = s^2 u and X v = s u: the smaller of the two Gram matrices will do.
     fewer_places = table.shape[1] < table.shape[2]
     wide = table if fewer_places else table.transpose(1, 2)
