@@ -54,7 +54,7 @@ def evaluate(
     group, method, stage, unit (the image), metric, value; and each method's transforms, by fold.
     """
     fold = folds_of(len(dataset), folds, seed)
-    extracted = {s.method: extract(s, dataset) for s in sources}
+    extracted = {s.method: extract(s, dataset, jobs=jobs) for s in sources}
     fitted, tasks = [], []
     for k in tqdm(range(folds), desc="fitting transforms", unit="fold"):
         others = np.random.default_rng([seed, k]).permutation(np.flatnonzero(fold != k))

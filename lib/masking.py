@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 
 from lib.images import NoScoreError, network_size, resize_image
 from lib.iqa import Metric, attempt
+from lib.jobs import run_all
 from lib.maps import resize_map
-from lib.records import Dataset, Record
+from lib.records import Dataset, Record, parts_of
 from lib.sources import Source, extract
 from lib.store import Store
 
@@ -87,6 +88,7 @@ def masked_scores(
     fills: Sequence[str],
     shares: Sequence[float],
     long_side: int,
+    jobs: int | str = 1,
 ) -> pd.DataFrame:
     """Score every image with every share of its pixels masked, in every order and fill.
 
@@ -94,6 +96,10 @@ def masked_scores(
     image, model, map, strategy, fill and share, so a longer list of shares costs the new ones only.
     Returns the columns model, map, strategy, fill, share, image, score (higher is better).
     """
+    if jobs != 1:
+        tasks = [(metric, p, sources, fills, shares, long_side) for p in parts_of(dataset)]
+        scored = run_all(masked_scores, tasks, jobs, f"masking for {metric.name}", "part")
+        return pd.concat(scored, ignore_index=True)
     asked = [(s, f, float(p)) for s in STRATEGIES for f in fills for p in shares]
     cells = [_cell(*one) for one in asked]
     key = {"data": dataset.fingerprint, "model": metric.key, "long_side": long_side}

@@ -60,6 +60,12 @@ class Part(Dataset):
         return self._whole[self._chosen[index]]
 
 
+def parts_of(dataset: Dataset, size: int = 16) -> list[Part]:
+    """Cut a data set into parts of `size` records: the tasks that `lib.jobs.run_all` spreads."""
+    numbers = range(len(dataset))
+    return [Part(dataset, numbers[start : start + size]) for start in numbers[::size]]
+
+
 class Subset(Part):
     """`count` records of a data set, drawn evenly at random; all of them for None or too many."""
 

@@ -5,20 +5,20 @@ A *source* turns a record into a saliency map. Maps are computed once, image by 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from lib import cam
 from lib.images import network_size, resize_image
+from lib.jobs import run_all
 from lib.maps import resize_map
 from lib.models import saliency
 from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
 from lib.models.published import Published
-from lib.records import Dataset, Record
+from lib.records import Dataset, Part, Record, parts_of
 from lib.store import Kept, Store, fingerprint, weights_fingerprint
 
 VERSION = 1  # of the numbers in the cache
@@ -69,21 +69,22 @@ def cam_source(
     return Source(group, method, compute, fingerprint(key))
 
 
-def extract(source: Source, dataset: Dataset, batch_size: int = 8) -> Kept:
+def extract(source: Source, dataset: Dataset, batch_size: int = 8, jobs: int | str = 1) -> Kept:
     """Return each record's map, HxW float16 of its size, memoised: a killed run goes on."""
     store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
-    todo = [i for i, name in enumerate(dataset.names) if store.get(name) is None]
-    read = ((index, dataset[index]) for index in todo)
-    with tqdm(total=len(todo), desc=source.method, unit="image", disable=not todo) as bar:
-        for _, alike in groupby(read, lambda item: item[1].image.shape):
-            while batch := list(islice(alike, batch_size)):
-                maps = source.compute([record for _, record in batch])
-                for (index, record), saliency_map in zip(batch, maps, strict=True):
-                    full = resize_map(np.asarray(saliency_map, np.float32), record.image.shape[:2])
-                    full = full / (full.max() or 1)  # float16 holds eleven bits: keep them
-                    store.put(dataset.names[index], full.astype(np.float16))
-                bar.update(len(batch))
+    todo = Part(dataset, [i for i, name in enumerate(dataset.names) if store.get(name) is None])
+    if tasks := [(source, part, store) for part in parts_of(todo, batch_size)]:
+        run_all(_extract, tasks, jobs, source.method, "batch")
     return Kept([store.path(name) for name in dataset.names])
+
+
+def _extract(source: Source, part: Part, store: Store) -> None:
+    for _, alike in groupby(part, lambda record: record.image.shape):
+        records = list(alike)
+        for record, found in zip(records, source.compute(records), strict=True):
+            full = resize_map(np.asarray(found, np.float32), record.image.shape[:2])
+            full = full / (full.max() or 1)  # float16 holds eleven bits: keep them
+            store.put(record.name, full.astype(np.float16))
 
 
 def predictor_source(dataset: Dataset, folds: int, seed: int, name: str = saliency.NAME) -> Source:

@@ -10,14 +10,18 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import pandas as pd
 import pytest
 from distributed import LocalCluster
 
 from lib import data, jobs, metrics
 from lib.jobs import is_jobs, run_all
 from lib.maps import GaussianPrior
+from lib.masking import masked_scores
 from lib.paths import ROOT
+from lib.sources import extract
 from lib.store import Store
+from tests.test_masking import SALIENCY, SCORER, Pictures
 
 TASKS = [(i, 3) for i in range(7)]
 BAR = ("multiplying", "task")
@@ -76,6 +80,15 @@ def test_a_worker_is_killed_and_nothing_is_lost_or_done_twice(workers, tmp_path,
         assert len([*tmp_path.glob(f"{index} worked out *")]) == 1
     monkeypatch.setenv("CACHE_DIR", str(tmp_path / "another"))
     assert run_all(judge_or_die, tasks, 1, *BAR) == spread  # to the last bit
+
+
+def test_maps_and_masked_scores_of_workers_are_those_of_one_process(workers, monkeypatch, tmp_path):
+    pictures, asked = Pictures(20), ([SALIENCY], ["black"], [0, 0.5, 1], 64)
+    maps = [*extract(SALIENCY, pictures, jobs=workers)]
+    spread = masked_scores(SCORER, pictures, *asked, workers)
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path / "another"))
+    assert np.array_equal(maps, [*extract(SALIENCY, pictures)])
+    pd.testing.assert_frame_equal(spread, masked_scores(SCORER, pictures, *asked))
 
 
 def test_a_scheduler_that_is_not_there_or_has_no_workers_is_a_sentence(monkeypatch, scheduler):
