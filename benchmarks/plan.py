@@ -395,9 +395,10 @@ def plan(profile: str, p: Mapping[str, Parameters], costs: Mapping[Unit, Cost]) 
     trainings = max(w.parts for w in todo["03"] if w.unit[0] == "training step")
     spread = (
         f"**{GPUS} {device}s**: if the {trainings} independent trainings (the largest lot) and the "
-        "images are spread, one process a GPU (CUDA_VISIBLE_DEVICES). Nothing here spreads them by "
-        "itself. A training stays whole; what runs on the processor (scoring and fitting maps, "
-        "codec, studies, figures) is not divided. JOBS divides scoring and codec among cores."
+        "images are spread, one process a GPU (CUDA_VISIBLE_DEVICES), as JOBS does with a worker "
+        "for each (book/howto/cluster.md). A training stays whole; what runs on the processor "
+        "(scoring and fitting maps, codec, studies, figures) is not divided here; JOBS divides it, "
+        "but for the fits."
     )
     memory = (
         "**Memory**: the most that torch held on the GPU at once, the same for one GPU and for "
