@@ -55,12 +55,12 @@ class Trained:
 BIQ2021, OSIE = ("biq2021", {"split": "train"}), ("osie", {"long_side": 400})
 OPEN = Lessons(BIQ2021, {"split": "test"}, OSIE, "predictor", 10)
 PAPER = Lessons(("koniq", {}), None, ("salicon", {"split": "val"}), "msi-net", 10)
+SINGLE = Recipe(epochs=5, crop_size=320, frozen_stages=3)
 DUAL = Recipe(epochs=3, image_size=320, crop_size=256, frozen_stages=4, saliency_weight=0.3)
 # The paper gives no recipe. Ours: KonIQ-10k's photographs at 384 pixels, the whole trunk trained.
 FULL = Recipe(epochs=10, batch_size=32, crop_size=320, frozen_stages=0, saliency_weight=0.3)
 TRAINED = {
-    "baseline-lite0": Trained("efficientnet_lite0", PEOPLE, Recipe(epochs=6)),
-    "baseline-lite1": Trained("efficientnet_lite1", PEOPLE, Recipe(epochs=6)),
+    **{f"baseline-lite{k}": Trained(f"efficientnet_lite{k}", PEOPLE, SINGLE) for k in (0, 1)},
     "control-synthetic": Trained("efficientnet_lite0", SYNTHETIC, Recipe(epochs=4)),
     "sal-loss-lite0": Trained("efficientnet_lite0", BOTH, DUAL, "Baseline-Sal-Loss", OPEN),
     "gradcam-loss-lite0": Trained("efficientnet_lite0", BOTH, DUAL, "Baseline-GradCAM-Loss", OPEN),
