@@ -13,6 +13,8 @@ BY_METHOD = ["stage", "method", "metric"]
 TABLES = {  # a short name -> file, and the columns that name a row
     "table1": (f"{OPEN}/table1.csv", BY_METHOD),
     "scene": (f"{OPEN}/table1_scene.csv", BY_METHOD),
+    "sizes": (f"{OPEN}/table1_scene_sizes.csv", ["read", *BY_METHOD]),
+    "small": (f"{OPEN}/table1_osie_256.csv", BY_METHOD),
     "controls": (f"{OPEN}/table1_controls.csv", BY_METHOD),
     "table2": (f"{OPEN}/table2.csv", BY_METHOD),
     "equal": (f"{OPEN}/table2_equivalence.csv", ["method"]),
