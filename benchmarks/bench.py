@@ -10,6 +10,7 @@ two results, where they are the same thing. A peer that is not installed is left
 import argparse
 import contextlib
 import io
+import os
 import platform
 import statistics
 import sys
@@ -19,6 +20,8 @@ from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import choix
 import numpy as np
@@ -27,9 +30,10 @@ import torch
 from scipy.special import expit
 
 from benchmarks import growth, masking_cost, training_cost
-from lib import metrics
+from lib import data, iqa, metrics
 from lib.cam import extract_cam
 from lib.maps import check_density, fixation_density
+from lib.models.backbones import best_device
 from lib.models.baseline import Baseline
 from lib.paths import figures_dir
 from lib.records import Record
@@ -162,8 +166,39 @@ def bench_scores(repeats: int) -> list[dict]:
     return [{"what": "Bradley-Terry, 100,000 votes", "peer": "choix.ilsr_pairwise", **timed}]
 
 
+def bench_sweep(repeats: int) -> list[dict]:
+    """Judge the twelve pictures of a sequence by Table III's classics, against pyiqa's one by one.
+
+    pyiqa has no weighted twins: on its side the plain metric runs again, as without a shared map.
+    """
+    import pyiqa  # after lib, whose guard lets torchvision import
+
+    sacid = data.load("simulated-sacid", images=1)
+    plain = ["MS-SSIM", "PSNR", "SSIM", "VIF"]
+    twins = ["EW-PSNR", "EW-SSIM"]
+    names = [n.removeprefix("EW-").lower().replace("-", "_") for n in plain + twins]
+    theirs = {name: pyiqa.create_metric(name, device=best_device()) for name in names}
+    (sequence,) = sacid.sequences
+    reference = str(sacid.root / "reference" / f"{sequence}.png")
+    pictures = [str(sacid.root / "compressed" / f"{name}.jpg") for name in sacid.names]
+
+    def ours() -> np.ndarray:
+        with TemporaryDirectory() as empty, patch.dict(os.environ, CACHE_DIR=empty):
+            found = iqa.score_pictures(sacid, plain + twins)
+        return np.stack([found[found.metric == name].value for name in plain])
+
+    def peer() -> np.ndarray:
+        found = [[theirs[n](path, reference).item() for path in pictures] for n in names]
+        return np.array(found[: len(plain)])
+
+    timed = alternate(ours, peer, repeats)
+    what = {"what": f"Table III sweep, {len(pictures)} pictures: {', '.join(plain + twins)}"}
+    apart = float(np.abs(ours() - peer()).max())
+    return [what | {"peer": "pyiqa, picture by picture", **timed, "apart": apart}]
+
+
 BENCHMARKS = {"cam": bench_cam, "metrics": bench_metrics, "training": bench_training}
-BENCHMARKS |= {"learning": bench_learning, "scores": bench_scores}
+BENCHMARKS |= {"learning": bench_learning, "scores": bench_scores, "sweep": bench_sweep}
 GROWTH = [(8, 3), (16, 3), (32, 3), (64, 3), (8, 12), (16, 12), (32, 12)]  # images, shares
 
 

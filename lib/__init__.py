@@ -21,7 +21,8 @@ the losses (III-C)                                    `lib/losses.py`: `losses`
 QP' = clip(round(QP - k (s - s0))), presets [49]      `lib/codec.py`: `solve_offsets`, `PRESETS`
 0.08, 0.12, 0.16 bits per pixel (III-D)               `lib/x264.py`: `encode`
 scores from pairwise choices (III-D)                  `lib/subjective.py`: `fit_scores`
-EW-PSNR, EW-SSIM [9]; the 25 metrics                  `lib/iqa.py`: `ew_psnr`, `REGISTRY`
+EW-PSNR, EW-SSIM [9] (III-D)                          `lib/weighted.py`: `ew_psnr`
+the 25 metrics of Table III                           `lib/iqa.py`: `REGISTRY`
 SROCC, PLCC, KRCC and KRCC-dagger                     `lib/stats.py`: `srocc`, `grouped`
 means, intervals, paired tests of Tables I to III     `lib/stats.py`: `summarize`
 ====================================================  ============================================

@@ -1,8 +1,6 @@
 """The 25 metrics of Table III, and more, under one call: ``metric("PSNR")(images, reference)``.
 
-Most are pyiqa's [50], as it sets them up. Ours are EW-PSNR and EW-SSIM [9] (Section III-D): the
-mean over pixels of an error or SSIM map is weighted by the saliency map, normalised to sum 1. With
-a constant map they are PSNR and SSIM again.
+Most are pyiqa's [50], as it sets them up; EW-PSNR and EW-SSIM [9] are in `lib.weighted`.
 """
 
 import os
@@ -17,7 +15,7 @@ import pyiqa
 import requests
 import torch
 from huggingface_hub import constants as hub
-from pyiqa.archs import brisque_arch, func_util, ssim_arch
+from pyiqa.archs import brisque_arch
 from safetensors.torch import load_file
 
 from lib import models
@@ -31,6 +29,7 @@ from lib.paths import MEND
 from lib.records import Dataset
 from lib.report import require
 from lib.store import Store, fingerprint, weights_fingerprint
+from lib.weighted import ew_psnr, pixels, ssim
 
 Maybe = np.ndarray | None
 OURS = ("baseline-", "control-", "sal-loss-", "gradcam-loss-")  # how our networks' names begin
@@ -130,15 +129,21 @@ def _score_sequence(sacid: Dataset, sequence: str, names: Sequence[str]) -> list
     files = [sacid.root / kind / f"{sequence}.png" for kind in ("reference", "saliency")]
     files += [sacid.root / "compressed" / f"{sacid.names[row]}.jpg" for row in rows.index]
     item = f"{sequence} {fingerprint(path.read_bytes() for path in files)}"
-    extras, scored = (sacid.reference(sequence), sacid.saliency_map(sequence)), []
-    for one in map(metric, names):
-        store = Store("iqa-scores", 2, metric=one.name, key=one.key)
-        values, reasons = store.get(item), [""] * len(rows)
-        if values is None:
-            tried = [attempt(one, sacid[row].image[None], *extras) for row in rows.index]
-            values, reasons = zip(*tried, strict=True)
+    extras = sacid.reference(sequence), sacid.saliency_map(sequence)
+    stores = {m: Store("iqa-scores", 2, metric=m.name, key=m.key) for m in map(metric, names)}
+    found = {one: store.get(item) for one, store in stores.items()}
+    tried = {one: [] for one, values in found.items() if values is None}
+    for row in rows.index if tried else []:
+        picture = sacid[row].image[None]  # read once; what two metrics share is made once
+        for one, pairs in tried.items():
+            pairs.append(attempt(one, picture, *extras))
+    scored = []
+    for one, values in found.items():
+        reasons = [""] * len(rows)
+        if one in tried:
+            values, reasons = zip(*tried[one], strict=True)
             if not any(reasons):
-                store.put(item, np.array(values))
+                stores[one].put(item, np.array(values))
         scored += zip(rows.index, [one.name] * len(rows), values, reasons, strict=True)
     return scored
 
@@ -149,34 +154,6 @@ def attempt(one: Metric, *inputs: np.ndarray) -> tuple[float, str]:
         return one(*inputs)[0], ""
     except ValueError as error:
         return np.nan, str(error).splitlines()[0]
-
-
-def pixels(images: np.ndarray) -> torch.Tensor:
-    """Turn BxHxWx3 uint8 into what pyiqa's metrics take: Bx3xHxW float32 in [0, 1]."""
-    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return torch.from_numpy(channels_first).to(best_device()).float() / 255
-
-
-def weighted_mean(maps: torch.Tensor, saliency: np.ndarray) -> torch.Tensor:
-    """Mean over pixels, BxCxHxW to BxC, weighted by a saliency map HxW."""
-    good = saliency.min() >= 0 and 0 < saliency.sum() < np.inf
-    require(good, "saliency must be finite, >= 0, and not zero wherever the metric looks")
-    weights = torch.from_numpy(saliency.astype(np.float64)).to(maps.device)
-    return (maps * (weights / weights.sum())).sum(dim=(-2, -1))
-
-
-def ew_psnr(images: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> torch.Tensor:
-    """EW-PSNR [9]: PSNR with the squared error of RGB averaged by saliency; dB."""
-    error = (pixels(images) - pixels(reference[None])).double().square()
-    return -10 * torch.log10(weighted_mean(error, saliency).mean(dim=1) + 1e-8)  # pyiqa's 1e-8
-
-
-def ew_ssim(images: np.ndarray, reference: np.ndarray, saliency: np.ndarray) -> torch.Tensor:
-    """EW-SSIM [9]: the SSIM map of luma, which ends 5 pixels inside the frame, likewise."""
-    pair = pixels(images), pixels(reference[None])
-    luma = (func_util.preprocess_rgb(each, True, 255).double() for each in pair)
-    ssim_map = ssim_arch.ssim(*luma, get_ssim_map=True, data_range=255)
-    return weighted_mean(ssim_map, saliency[5:-5, 5:-5]).squeeze(1)
 
 
 def _pyiqa(name: str) -> tuple:
@@ -224,8 +201,10 @@ NSS, FR, NR, BEYOND = "NSS based", "FR", "NR", "beyond the paper"
 REGISTRY: dict[str, Entry] = {
     "MS-SSIM": Entry(NSS, partial(_pyiqa, "ms_ssim"), True),
     "BRISQUE": Entry(NSS, _brisque, weights="shipped"),
-    **{n: Entry(NSS, partial(_pyiqa, n.lower()), True) for n in ("PSNR", "SSIM", "VIF")},
-    "EW-SSIM": Entry(NSS, lambda: (ew_ssim, 1, ""), True, True),
+    "PSNR": Entry(NSS, partial(_pyiqa, "psnr"), True),
+    "SSIM": Entry(NSS, lambda: (ssim, 1, ""), True),
+    "VIF": Entry(NSS, partial(_pyiqa, "vif"), True),
+    "EW-SSIM": Entry(NSS, lambda: (ssim, 1, ""), True, True),
     "EW-PSNR": Entry(NSS, lambda: (ew_psnr, 1, ""), True, True),
     "AHIQ": Entry(FR, partial(_pyiqa, "ahiq"), True, weights="download, ~560 MB"),
     "LPIPS": Entry(FR, partial(_pyiqa, "lpips"), True, weights="download, ~245 MB"),
