@@ -94,7 +94,7 @@ def masked_scores(
 
     One forward pass a masked picture, at a long side of `long_side` pixels. Scores are memoised per
     image, model, map, strategy, fill and share, so a longer list of shares costs the new ones only.
-    Returns the columns model, map, strategy, fill, share, image, score (higher is better).
+    For `jobs` see `lib.jobs`. Returns model, map, strategy, fill, share, image, score (high: good).
     """
     if jobs != 1:
         tasks = [(metric, p, sources, fills, shares, long_side) for p in parts_of(dataset)]

@@ -70,7 +70,7 @@ def cam_source(
 
 
 def extract(source: Source, dataset: Dataset, batch_size: int = 8, jobs: int | str = 1) -> Kept:
-    """Return each record's map, HxW float16 of its size, memoised: a killed run goes on."""
+    """Return each record's map, HxW float16 of its size, memoised; for `jobs` see `lib.jobs`."""
     store = Store("maps", VERSION, data=dataset.fingerprint, source=source.key)
     todo = Part(dataset, [i for i, name in enumerate(dataset.names) if store.get(name) is None])
     if tasks := [(source, part, store) for part in parts_of(todo, batch_size)]:
