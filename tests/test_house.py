@@ -71,9 +71,8 @@ BOOKS = {"test_book", "browser"}
 SCALE = {"jobs", "test_jobs"}
 # Raised in November 2026, for Scene (53 lines), the figures' colors, names, columns and metadata
 # (38), verify on another processor (33) and clearer refusals (19); and for their tests.
-# And again, for scenes and kept frozen stages (inputs: 117; issue 14) and for metrics that share
-# what they make of a map (32; issue 17), for maps and masked pictures as tasks (12), and for a map
-# that SSIM and EW-SSIM share (29).
+# And again, for scenes and kept frozen stages (inputs: 117; issue 14), for metrics that share what
+# they make of a map (32 and 29; issue 17), and for maps and masked pictures as tasks (12).
 LIB_LINES, TEST_LINES = 5_335, 5_349
 SCALE_LIB_LINES, SCALE_TEST_LINES = 97, 131
 PAPER_LIB_LINES, PAPER_TEST_LINES = 697, 1_110
