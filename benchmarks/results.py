@@ -138,16 +138,12 @@ def facts(tables: Tables, numbers: dict[str, pd.DataFrame]) -> dict:
         row, less = t["paper1"][name], {"KLD"}  # less KLD is better
         cams += [(getattr(row, m) < getattr(prior, m)) == (m in less) for m in MEASURES]
     twice = [getattr(t["paper1"]["Baseline-EfficientNet"], m) for m in MEASURES]
-    light = t["table2"]["after|CenterPrior|CC"]  # the prior's distance from the Baselines
     ours = numbers["Table I"].query("verdict != 'reference' and n != ''").verdict
     blind = {m: t["bounds"][f"{BLIND}|{m}"].value for m in ("SROCC", "PLCC")}
     ratio = [c.value / s.value for s, c in zip(*area.values(), strict=True)]
     coded = {c: tables.column("encodes", c) for c in ("encodes", "bpp", "target_bpp", "reachable")}
     tables.used.setdefault("encodes", (0, "encodes"))
     return {
-        "light": -light.difference,
-        "lightest": -light.difference_high,
-        "lighter": -light.difference_low,
         "of_ours": [(ours == "agree").sum(), len(ours)],
         "area": {k: [min(r.value for r in v), max(r.value for r in v)] for k, v in area.items()},
         "areas_above": sum(row.low > 0 for row in area["saliency"]),
