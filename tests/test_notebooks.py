@@ -205,8 +205,8 @@ def test_sentences_of_notebook_02_are_those_of_the_committed_tables():
     black, blur = (value[fill, share] for fill, share in (("black", 0.17), ("blur", 0.33)))
     words = f"an SROCC of {black.saliency:.3f}, hiding chance blobs {black.chance:.3f}"
     assert words in text and f"({blur.saliency:.3f} against {blur.chance:.3f}" in text
-    own = pd.read_csv(OPEN / "figure2_most_relevant_first.csv").round({"share": 2})
-    own = own[(own.maps == "saliency − another's saliency") & (own.share == 0.33)]
+    own = pd.read_csv(OPEN / "figure2_most_relevant_first.csv").query("model != 'piqe'")
+    own = own[(own.maps == "saliency − another's saliency") & (own.share.round(2) == 0.33)]
     words = f"costs {own.value.min():.3f} to {own.value.max():.3f} more SROCC, above zero in all"
     assert words in text and (own.low > 0).sum() == len(own) == 6
     first, beyond = ((alike.min()[b], alike.max()[b]) for b in ("nothing", "chance"))
