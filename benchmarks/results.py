@@ -31,7 +31,7 @@ from lib.report import require
 from lib.store import write_atomically
 
 MODELS, FILLS = ("baseline-lite0", "baseline-lite1"), ("black", "mean", "blur")
-ORDERS = ("saliency", "GradCAM", "patches", "centre", "chance")
+ORDERS = ("saliency", "GradCAM", "patches", "centre", "chance", "another's saliency")
 PRINTED = ("PSNR", "EW-PSNR", "SSIM", "EW-SSIM", "SGDNet-Output", "DBCNN")  # of Table III
 CAMS, MEASURES = "GradCAM from IQA", ("NSS", "SIM", "CC", "KLD")  # of Table I
 PREDICTOR = "Lite0 read-out (ours), cross-validated"
@@ -133,6 +133,8 @@ def facts(tables: Tables, numbers: dict[str, pd.DataFrame]) -> dict:
     patches = [t["pairs"][f"{case}saliency − patches|SROCC"] for case in cases]
     alike = {b: [t["alike"][f"{c}{b}|SROCC"].value for c in cases] for b in ("nothing", "chance")}
     own = [t["first"][f"{c}saliency − another's saliency|0.333333"] for c in cases]
+    wider = [t["pairs"][f"{c}saliency − another's saliency|SROCC"] for c in cases]
+    above = sum(row.low > 0 for row in wider)
     cams, prior, salicon = [], t["paper1"]["CenterPrior"], t["paper2"]["Baseline"]
     for name in tables.column("paper1", "method")[tables.column("paper1", "group") == CAMS]:
         row, less = t["paper1"][name], {"KLD"}  # less KLD is better
@@ -152,6 +154,7 @@ def facts(tables: Tables, numbers: dict[str, pd.DataFrame]) -> dict:
         "patches": [sum(r.value > 0 for r in patches), sum(r.low > 0 for r in patches)],
         "own": [min(row.value for row in own), max(row.value for row in own)],
         "own_above": sum(row.low > 0 for row in own),
+        "own_area": [min(r.value for r in wider), max(r.value for r in wider), above],
         "alike": {beyond: [min(values), max(values)] for beyond, values in alike.items()},
         "encoded": coded["reachable"].sum(),
         "pictures": len(coded["bpp"]),
