@@ -3,6 +3,7 @@
 PROFILE  ?= sample
 NB       ?=
 JOBS     ?=
+AT_ONCE  ?= $(if $(filter sample,$(PROFILE)),$(if $(NB),1,2),1)
 DATA_DIR ?=
 PYTHON   ?=
 MODEL    ?=
@@ -40,11 +41,18 @@ FLAGS := --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 2147483647
 export MALLOC_TOP_PAD_ := 67108864
-# Threads that wait sleep, so that two processes do not slow each other down.
+# Threads that wait sleep, so that two processes do not slow each other down; those of NumPy's
+# OpenBLAS can't sleep, and beside another process cost seven times what they save: there is one.
 export OMP_WAIT_POLICY := PASSIVE
+export OPENBLAS_NUM_THREADS := 1
+
+# Two notebooks of `sample` at a time: while one imports or draws, the other computes. Those of the
+# other profiles use every core by themselves (JOBS).
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(AT_ONCE)
+endif
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL:     # a notebook uses every core by itself (JOBS)
 .DELETE_ON_ERROR:
 .PHONY: help setup data reproduce refresh results verify test lint lab book bench chaos plan train try lock clean check-notebooks
 
@@ -57,6 +65,7 @@ help: ## print this
 	@echo '  DRY_RUN    1: reproduce PROFILE=paper on tiny data and random weights, in three minutes'
 	@echo '  NB         one notebook by its number; all of them without it'
 	@echo '  JOBS       worker processes (default: the notebooks decide)'
+	@echo '  AT_ONCE    notebooks that run at the same time (now: $(AT_ONCE); 1 shows their bars)'
 	@echo '  DATA_DIR   where the data sets are (default: data/)'
 	@echo '  BOOK       1: setup installs what the book and its test need, too'
 	@echo '  PYTHON     the Python (3.11 or newer) that .venv is made with'
@@ -136,8 +145,14 @@ check-notebooks:
 
 # -- one notebook ------------------------------------------------------------------------------
 
-$(BUILD)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(WEIGHTS) $(wildcard profiles/$(PROFILE).yaml) requirements.txt $(INPUTS) | $(INSTALLED)
+$(BUILD)/%.ipynb: notebooks/%.ipynb $(SOURCES) $(WEIGHTS) $(wildcard profiles/$(PROFILE).yaml) requirements.txt $(INPUTS) | check-notebooks $(INSTALLED)
+ifeq ($(AT_ONCE),1)
 	@$(PY) -m lib run $(FLAGS) $<
+else     # the bars of two would overwrite each other: they go to a log
+	@echo "$(<F), $(PROFILE) profile, begun; watch it with: tail -f $(@:.ipynb=.log)"
+	@$(PY) -m lib run $(FLAGS) $< > $(@:.ipynb=.log) 2>&1 || { tail -n 3 $(@:.ipynb=.log) >&2; exit 1; }
+	@tail -n 1 $(@:.ipynb=.log)
+endif
 
 # A file that changes when DATA_DIR, or anything in it, does. Written while make reads this file,
 # so that the rule above sees its true age even under `make -n`. `sample` reads no data set.

@@ -31,11 +31,11 @@ from lib.settings import read_yaml
 
 # A widget shows nothing on a terminal and nothing on a rendered page: bars as text when headless.
 TEXT_BARS = "import tqdm.auto as a, tqdm.std as s; a.tqdm, a.trange = s.tqdm, s.trange; del a, s"
-# glibc hands large feature maps back to the kernel after every layer; where page faults are dear,
-# that takes most of a forward pass. The results are the same bits. And sliders with nobody there to
-# move them can leave papermill waiting for ever: notebooks show none where HEADLESS is set.
+# Memory kept, and threads that do not wait busily, as in the Makefile, which says why. And sliders
+# with nobody there to move them can leave papermill waiting for ever: none where HEADLESS is set.
 ENVIRONMENT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 ENVIRONMENT |= {"MALLOC_TOP_PAD_": str(64 * 2**20), "OMP_WAIT_POLICY": "PASSIVE", "HEADLESS": "1"}
+ENVIRONMENT |= {"OPENBLAS_NUM_THREADS": "1"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TOLERANCE = 0.02  # of a table's numbers on another processor, absolute plus relative
 Jobs = int | str | None  # processes, or a Dask scheduler's address

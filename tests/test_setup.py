@@ -79,7 +79,7 @@ def reproduced(checkout, *arguments):
     (checkout / "calls").write_text("")
     result = make("reproduce", *arguments, cwd=checkout)
     assert result.returncode == 0, result.stderr
-    return re.findall(r"notebooks/(\d\d)_", (checkout / "calls").read_text())
+    return sorted(re.findall(r"notebooks/(\d\d)_", (checkout / "calls").read_text()))
 
 
 def test_a_notebook_runs_alone_or_with_the_rest_and_again_when_what_it_depends_on_changes(checkout):
