@@ -49,7 +49,7 @@ PICTURES = {
 SAMPLES = {"sample-saliency": (480, 640), "sample-quality": (288, 384)}  # about
 SACID_MB, SACID_PHOTOGRAPHS = 770, 60  # as published, at PICTURES' size
 PEOPLE = 60  # photographs of SACID's published scores, on which 04 and 05 simulate studies
-COLD_SECONDS = {"01": 70, "02": 270, "03": 101, "04": 38, "05": 162}  # `sample`, two idle cores
+COLD_SECONDS = {"01": 35, "02": 153, "03": 53, "04": 25, "05": 76}  # `sample`, two idle cores
 GPUS = 8
 Parameters = Mapping[str, object]
 

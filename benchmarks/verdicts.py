@@ -25,6 +25,7 @@ TABLES = {  # a short name -> file, and the columns that name a row
     "pairs": (f"{OPEN}/figure2_differences.csv", ["model", "fill", "maps", "measure"]),
     "alike": (f"{OPEN}/figure2_agreement.csv", ["model", "fill", "beyond", "measure"]),
     "first": (f"{OPEN}/figure2_most_relevant_first.csv", ["model", "fill", "maps", "share"]),
+    "speed": ("figures/bench/bench.csv", ["what"]),
     "gaze": (f"{OPEN}/figure2_gaze_areas.csv", ["model", "fill", "map"]),
     "encodes": (f"{OPEN}/sacid_encodes.csv", ["sequence", "test_case"]),
     "gains": (f"{OPEN}/sacid_gains.csv", ["preset", "bpp", "region"]),
