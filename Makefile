@@ -42,14 +42,16 @@ export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 2147483647
 export MALLOC_TOP_PAD_ := 67108864
 # Threads that wait sleep, so that two processes do not slow each other down; those of NumPy's
-# OpenBLAS can't sleep, and beside another process cost seven times what they save: there is one.
+# OpenBLAS can't sleep, and made notebook 01 seven times slower beside another process: there is one.
 export OMP_WAIT_POLICY := PASSIVE
 export OPENBLAS_NUM_THREADS := 1
 
 # Two notebooks of `sample` at a time: while one imports or draws, the other computes. Those of the
-# other profiles use every core by themselves (JOBS).
-ifeq ($(MAKELEVEL),0)
+# other profiles use every core by themselves (JOBS). Several goals are reached one by one.
+ifeq ($(MAKECMDGOALS),reproduce)
 MAKEFLAGS += -j$(AT_ONCE)
+else
+.NOTPARALLEL:
 endif
 
 .DEFAULT_GOAL := help
