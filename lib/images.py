@@ -201,10 +201,9 @@ def scaled(
 
 def center_in(image: np.ndarray, shape: tuple[int, int], fill: float) -> np.ndarray:
     """Lay HxWxC in the middle of a frame of `shape` filled with `fill`; odd rows go below."""
-    frame = np.full((*shape, image.shape[2]), fill, image.dtype)
-    top, left = ((n - side) // 2 for n, side in zip(shape, image.shape[:2], strict=True))
-    frame[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return frame
+    spare = [n - side for n, side in zip(shape, image.shape[:2], strict=True)]
+    margins = [(n // 2, n - n // 2) for n in spare]
+    return np.pad(image, [*margins, (0, 0)], constant_values=fill)
 
 
 def crop_center(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
