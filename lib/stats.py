@@ -63,8 +63,7 @@ def bootstrap_interval(
     samples = _check_scores(*(values if isinstance(values, tuple) else (values,)))
     # The batch bounds the memory; the resamples do not depend on it.
     options = {"method": "percentile", "n_resamples": n_boot, "batch": 256, "paired": True}
-    options["rng"] = np.random.default_rng(seed)
-    interval = scipy.stats.bootstrap(samples, statistic, **options).confidence_interval
+    interval = scipy.stats.bootstrap(samples, statistic, rng=seed, **options).confidence_interval
     return float(interval.low), float(interval.high)
 
 
