@@ -98,13 +98,11 @@ def auc_judd(saliency_map: Map, fixations: np.ndarray) -> float:
     chance that a fixated pixel is brighter than an unfixated one, ties counting half.
     """
     saliency_map = _checked(saliency_map).values
-    rows, columns = fixated_pixels(fixations, saliency_map.shape)
-    unfixated = np.ones(saliency_map.shape, bool)
-    unfixated[rows, columns] = False
-    others = np.sort(saliency_map[unfixated])
+    pixels = fixated_pixels(fixations, saliency_map.shape)
+    others = np.sort(np.delete(saliency_map, np.ravel_multi_index(pixels, saliency_map.shape)))
     if len(others) == 0:  # every pixel is fixated: there is nothing to tell
         return 0.5
-    fixated = saliency_map[rows, columns]
+    fixated = saliency_map[pixels]
     below, up_to = (others.searchsorted(fixated, side) for side in ("left", "right"))
     return float(((below + up_to) / 2).mean() / len(others))
 
