@@ -53,7 +53,12 @@ class MapTransform:
             design = np.column_stack([np.ones_like(S), ramps(S, corners), C])  # (pixels, K+1)
             gram = gram + design.T @ design / len(design)
             moment = moment + design.T @ G / len(design)
-        constant, *heights, weight = _nonnegative_solution(gram, moment)
+        # Least x' gram x - 2 moment' x over x >= 0: with gram = L L', solve L' x = L^-1 moment. The
+        # ridge, as columns may be alike or empty: the map is the centre prior, all are constant.
+        ridge = 1e-10 * np.trace(gram) / len(gram)
+        lower = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
+        solution, _ = nnls(lower.T, solve_triangular(lower, moment, lower=True))
+        constant, *heights, weight = solution
         values = constant + np.concatenate([[0.0], np.cumsum(heights)])
         return cls(corners, values, float(weight))
 
@@ -83,12 +88,3 @@ def _knots(maps: list[np.ndarray]) -> np.ndarray:
     levels = 1 - (1 - np.linspace(0, 1, KNOTS)[1:-1]) ** 2  # dense where the few salient pixels are
     inner = np.quantile(np.concatenate(pooled), levels, method="lower")
     return np.unique(np.concatenate([[0.0], inner, [1.0]]))
-
-
-def _nonnegative_solution(gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Minimise x' gram x - 2 moment' x over x >= 0: with gram = L L', solve L' x = L^-1 moment."""
-    # Columns may be alike or empty: the map is the centre prior, all maps are constant.
-    ridge = 1e-10 * np.trace(gram) / len(gram)
-    lower = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
-    solution, _ = nnls(lower.T, solve_triangular(lower, moment, lower=True))
-    return solution
