@@ -101,7 +101,7 @@ def masked_scores(
         scored = run_all(masked_scores, tasks, jobs, f"masking for {metric.name}", "part")
         return pd.concat(scored, ignore_index=True)
     asked = [(s, f, float(p)) for s in STRATEGIES for f in fills for p in shares]
-    cells = [_cell(*one) for one in asked]
+    cells = {one: _cell(*one) for one in asked}
     key = {"data": dataset.fingerprint, "model": metric.key, "long_side": long_side}
     stores = [Store("masking", VERSION, map=s.key, **key) for s in sources]
     maps = [extract(source, dataset) for source in sources]
@@ -111,15 +111,14 @@ def masked_scores(
         for source, store, drawn in zip(sources, stores, maps, strict=True):
             stored = store.get(name)
             found = {} if stored is None else {tuple(r[:3]): r[3] for r in stored.tolist()}
-            if missing := [c for c in dict.fromkeys(cells) if c not in found]:
+            if missing := [c for c in dict.fromkeys(cells.values()) if c not in found]:
                 record = record or dataset[index]
                 size = network_size(record.image.shape[:2], long_side)
                 blur = 0 if source.group == PATCHES_OF_13 else MAP_BLUR
                 ranks = relevance_ranks(resize_map(drawn[index].astype(np.float32), size), blur)
                 found |= _score(metric, resize_image(record.image, *size), ranks, missing)
                 store.put(name, np.array([(*c, v) for c, v in found.items()]))
-            every = zip(asked, cells, strict=True)
-            rows += [(metric.name, source.method, *one, name, found[cell]) for one, cell in every]
+            rows += [(metric.name, source.method, *one, name, found[cells[one]]) for one in asked]
     columns = ["model", "map", "strategy", "fill", "share", "image", "score"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -132,7 +131,7 @@ def _cell(strategy: str, kind: str, share: float) -> Cell:
 
 
 def _score(metric: Metric, image: np.ndarray, ranks: np.ndarray, cells: Sequence[Cell]) -> dict:
-    behind = {f: background(image, FILLS[f]) for _, f, _ in cells}
+    behind = {f: background(image, FILLS[f]) for f in {f for _, f, _ in cells}}
     scores: list[float] = []
     for start in range(0, len(cells), AT_ONCE):
         holes = [(mask(ranks, p, STRATEGIES[s]), f) for s, f, p in cells[start : start + AT_ONCE]]
