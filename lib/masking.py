@@ -17,6 +17,7 @@ from lib.iqa import Metric, attempt
 from lib.jobs import run_all
 from lib.maps import resize_map
 from lib.records import Dataset, Record, parts_of
+from lib.report import require
 from lib.sources import Source, extract
 from lib.store import Store
 
@@ -40,8 +41,8 @@ def relevance_ranks(saliency_map: np.ndarray, blur: float = MAP_BLUR) -> np.ndar
     the same: a constant map is masked everywhere alike.
     """
     values = np.asarray(saliency_map, np.float64)
-    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
-        raise ValueError(f"a map must be HxW and finite; this one is of shape {values.shape}")
+    good = values.ndim == 2 and values.size > 0 and np.isfinite(values).all()
+    require(good, f"a map must be HxW and finite; this one is of shape {values.shape}")
     keys = [np.random.default_rng(0).permutation(values.size)]
     for wider in (6, 1):  # lexsort sorts by the last key first
         blurred = gaussian_filter(values, wider * blur * max(values.shape), mode="nearest")
@@ -57,10 +58,8 @@ def mask(ranks: np.ndarray, share: float, strategy: str) -> np.ndarray:
 
     MoRF at a share p and LeRF at 1 - p are complements, to the pixel.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"a share must be from 0 to 1, not {share}")
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {STRATEGIES}, not {strategy!r}")
+    require(0 <= share <= 1, f"a share must be from 0 to 1, not {share}")
+    require(strategy in STRATEGIES, f"strategy must be one of {STRATEGIES}, not {strategy!r}")
     first = share if strategy == "MoRF" else 1 - share
     # Nine digits, so that 1 - (1 - p) counts the same pixels as p.
     count = int(np.floor(round(first, 9) * ranks.size + 0.5))
@@ -71,8 +70,7 @@ def background(image: np.ndarray, kind: str) -> np.ndarray:
     """Return what is put in the hole, HxWx3 uint8: black, the ImageNet mean, the blurred image."""
     if kind == "blur":
         return cv2.GaussianBlur(image, (0, 0), FILL_BLUR * max(image.shape[:2]))
-    if kind not in FILLS:
-        raise ValueError(f"fill must be one of {FILLS}, not {kind!r}")
+    require(kind in FILLS, f"fill must be one of {FILLS}, not {kind!r}")
     return np.broadcast_to(IMAGENET_MEAN if kind == "mean" else np.uint8(0), image.shape)
 
 
