@@ -28,6 +28,9 @@ means, intervals, paired tests of Tables I to III     `lib/stats.py`: `summarize
 ====================================================  ============================================
 """
 
-from lib._torchvision import ensure_torchvision_imports
+import sys
 
-ensure_torchvision_imports()
+if sys.argv[0] != "-m":  # of `python -m lib`, few commands need torch, which takes two seconds
+    from lib._torchvision import ensure_torchvision_imports
+
+    ensure_torchvision_imports()

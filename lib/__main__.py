@@ -132,6 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
+        if options.command in ("data", "train"):  # the others leave torch to kernels
+            import_module("lib._torchvision").ensure_torchvision_imports()
         works = {"data": _data, "train": _train, "try": _try}
         done = works.get(options.command, _notebooks)(options)
         print(end="", flush=True)  # a full disk or a closed pipe shows here at the latest

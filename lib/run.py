@@ -18,12 +18,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import papermill
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 
 from lib.paths import ROOT, cache_dir, figures_dir
@@ -186,6 +184,8 @@ def refresh(notebook: Path, executed: Path) -> None:
     for cell in source.cells:
         cell.metadata = {"tags": tags} if (tags := cell.metadata.get("tags")) else {}
     pairs = [p for p in zip(source.cells, ran.cells, strict=True) if p[0].cell_type == "code"]
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor  # half a second, as pandas
+
     for count, (cell, done) in enumerate(pairs, 1):
         lasting = [o for o in done.outputs if o.get("name") != "stderr"]
         lasting = [o for o in lasting if WIDGET not in o.get("data", {})]
@@ -241,6 +241,8 @@ def _machines(figures: Path) -> dict[str, list]:
 
 def _near(old: Path, new: Path) -> bool:
     """Say if two tables have the same rows, columns and words, and numbers within `TOLERANCE`."""
+    import pandas as pd
+
     far = {"rtol": TOLERANCE, "atol": TOLERANCE, "check_dtype": False}
     try:
         pd.testing.assert_frame_equal(pd.read_csv(old), pd.read_csv(new), **far)
