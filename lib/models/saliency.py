@@ -80,15 +80,9 @@ def _trunk() -> nn.Module:
 @torch.inference_mode()
 def trunk_features(images: np.ndarray) -> list[torch.Tensor]:
     """Features of BxHxWx3 uint8 (sides multiples of 32) at `STRIDES`, BxCxhxw float32."""
-    trunk = _trunk()
-    x = (torch.from_numpy(np.ascontiguousarray(images)).float() / 127.5 - 1).permute(0, 3, 1, 2)
-    x = trunk.bn1(trunk.conv_stem(x))
-    kept = []
-    for index, stage in enumerate(trunk.blocks):
-        x = stage(x)
-        if index in (2, 4, 6):  # the last blocks at strides 8, 16 and 32
-            kept.append(x)
-    return [*kept, trunk.bn2(trunk.conv_head(x))]
+    x = (torch.from_numpy(images).float() / 127.5 - 1).permute(0, 3, 1, 2)
+    last, kept = _trunk().forward_intermediates(x, indices=3)  # ends of strides 8, 16 and 32
+    return [*kept, last]
 
 
 def _both_views(image: np.ndarray) -> list[torch.Tensor]:
