@@ -113,9 +113,8 @@ class SaliencyPredictor:
 
 def save_readout(readout: ReadOut, path: Path, **about: str) -> None:
     """Write a read-out as half-precision safetensors."""
-    state = {k: v.detach().half().contiguous() for k, v in readout.state_dict().items()}
-    metadata = {"about": json.dumps(about, sort_keys=True)}
-    content = to_bytes(state, metadata)
+    state = {k: v.half() for k, v in readout.state_dict().items()}
+    content = to_bytes(state, {"about": json.dumps(about, sort_keys=True)})
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
@@ -127,7 +126,7 @@ def load_readout(path: Path | None = None) -> ReadOut:
         raise FileNotFoundError(f"no saliency predictor at {path} (0.5 MB); {mend}")
     readout = ReadOut()
     try:
-        readout.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+        readout.load_state_dict(load_file(path))
     except Exception as error:
         raise ValueError(f"{path} is not a read-out of this project ({error}); {MEND}") from error
     return readout.eval()
