@@ -142,14 +142,13 @@ def fit(
     path = folder / "weights.safetensors"
     if path.exists():
         try:
-            log = load_baseline(path).about.get("log")
+            log = load_baseline(path).about["log"]
         except ValueError as error:
             print(f"{error}; trained again", flush=True)
         else:
-            if log and watch is not None:
+            if watch is not None:
                 watch(log)
-            if log or watch is None:
-                return path
+            return path
     images, scores = experiment.images[chosen], experiment.scores[chosen]
     model, log = training.train(start, images, scores, recipe, folder, maps=maps, watch=watch)
     save(model, path, name=variant, log=log)

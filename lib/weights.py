@@ -137,9 +137,9 @@ def _of_notebook_03(spec: Trained) -> tuple[Baseline, Log]:
     """Train repeat 0 of notebook 03 as its profile does, or find it trained."""
     (quality, gaze, split), lessons, size = held_out(spec), spec.lessons, spec.recipe.image_size
     maps = dual_task.proxies(lessons.proxies, quality, size, gaze, lessons.repeats, 0)
-    experiment, logs = dual_task.Experiment(quality, gaze, maps, spec.recipe, spec.backbone, 0), []
-    path = dual_task.fit(experiment, spec.variant, 0, split.train, logs.append)
-    return load_baseline(path), logs[-1]
+    experiment = dual_task.Experiment(quality, gaze, maps, spec.recipe, spec.backbone, 0)
+    network = load_baseline(dual_task.fit(experiment, spec.variant, 0, split.train))
+    return network, network.about["log"]
 
 
 def held_out(spec: Trained) -> tuple[data.Dataset, data.Dataset, dual_task.Split]:
