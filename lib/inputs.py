@@ -58,7 +58,7 @@ def network_inputs(dataset: Dataset, model: Baseline, recipe: Recipe) -> np.ndar
     return _kept(f"{dataset.fingerprint}-{size}-{key}", len(dataset), blocks())
 
 
-def plain(images: np.ndarray, chosen: object = slice(None)) -> np.ndarray:
+def plain(images: np.ndarray, chosen: slice | np.ndarray) -> np.ndarray:
     """Return some of `network_inputs`, not mirrored: of each the first of two, or the pixels."""
     return np.array(images[chosen, 0] if images.dtype == np.float16 else images[chosen])
 

@@ -37,7 +37,7 @@ def train(
     targets: Sequence[float],
     recipe: Recipe,
     folder: Path,
-    on_epoch: Callable[[int, Baseline], dict[str, float]] | None = None,
+    on_epoch: Callable[[Baseline], dict[str, float]] | None = None,
     maps: Maps = None,
     watch: Callable[[Log], object] | None = None,
 ) -> tuple[Baseline, Log]:
@@ -46,7 +46,7 @@ def train(
     It sees `images`, as `lib.inputs` gives them, and learns their scores, `targets`, on whose scale
     it then predicts, and `maps` of saliency, Nx(S/16)x(S/16) of any scale, if any. `folder` holds
     ``last.pt`` and ``log.csv`` after each epoch, from which an interrupted run goes on. What
-    `on_epoch` returns for (epoch, averaged model) is logged; `watch` is called with the log so far.
+    `on_epoch` returns for the averaged model is logged; `watch` is called with the log so far.
     """
     targets = np.asarray(targets, dtype=np.float64)
     _check(images, targets, maps, recipe)
@@ -70,7 +70,7 @@ def train(
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}, loss {mean.loss:.3f}")
         row = {"epoch": epoch + 1, **mean.to_dict()}
         if on_epoch is not None:
-            row |= on_epoch(epoch, _rescaled(run.averaged, scale, center).cpu())
+            row |= on_epoch(_rescaled(run.averaged, scale, center).cpu())
         run.save(row)
         if watch is not None:
             watch(run.log)
@@ -164,13 +164,11 @@ def _cell(images: np.ndarray, recipe: Recipe) -> int:
 
 
 @torch.inference_mode()
-def predict(
-    model: Baseline, images: np.ndarray, frozen: int = 0, batch_size: int = 16
-) -> np.ndarray:
+def predict(model: Baseline, images: np.ndarray, frozen: int = 0) -> np.ndarray:
     """Score images (`inputs`; behind `frozen` stages) in single precision; returns (N,) float64."""
     model = deepcopy(model).to(best_device()).eval()
-    starts = tqdm(range(0, len(images), batch_size), desc="scoring", unit="batch", leave=False)
-    parts = (torch.from_numpy(plain(images, slice(i, i + batch_size))) for i in starts)
+    starts = tqdm(range(0, len(images), 16), desc="scoring", unit="batch", leave=False)
+    parts = (torch.from_numpy(plain(images, slice(i, i + 16))) for i in starts)
     return torch.cat([model.score(model.read(p, frozen)).cpu() for p in parts]).double().numpy()
 
 

@@ -106,10 +106,9 @@ def _from_people(spec: Trained, folder: Path) -> tuple[Baseline, Log]:
     images, mos = network_inputs(dataset, start, recipe), dataset.scores.to_numpy()
     scenes = np.random.default_rng(recipe.seed).permutation(np.unique(dataset.contents))
     out = np.isin(dataset.contents, scenes[:VALIDATION])
-    watched = np.array(images[out])
 
-    def on_epoch(_: int, model: Baseline) -> dict[str, float]:
-        scores = predict(model, watched, recipe.frozen_stages)
+    def on_epoch(model: Baseline) -> dict[str, float]:
+        scores = predict(model, images[out], recipe.frozen_stages)
         return {"val_srocc": srocc(scores, mos[out]), "val_plcc": plcc(scores, mos[out])}
 
     return train(start, images[~out], mos[~out], recipe, folder, on_epoch)
