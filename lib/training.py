@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
 from lib.images import check_batch
@@ -55,10 +56,10 @@ def train(
     centred = maps is None or recipe.centred
     center, scale = float(targets.mean()) if centred else 0.0, float(targets.std())
     standard = torch.tensor((targets - center) / scale, dtype=torch.float32)
-    seen = [images.shape, b"" if maps is None else np.ascontiguousarray(maps).tobytes()]
+    seen = [images.shape, b"" if maps is None else maps.tobytes()]
     key = fingerprint([asdict(recipe), model.config, targets.tobytes(), *seen])
     per_epoch = max(1, len(images) // recipe.batch_size)
-    run = Run(model, recipe, recipe.epochs * per_epoch, Path(folder) / "last.pt", key)
+    run = Run(model, recipe, recipe.epochs * per_epoch, folder / "last.pt", key)
     if watch is not None and run.log:
         watch(run.log)
     for epoch in range(len(run.log), recipe.epochs):
@@ -90,8 +91,7 @@ class Run:
         self.averaged = deepcopy(self.model).requires_grad_(False)
         freeze_stages(self.model, recipe.frozen_stages)
         self.optimizer = make_optimizer(self.model, recipe)
-        rate = lambda step: schedule(step, steps)  # noqa: E731
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+        self.scheduler = LambdaLR(self.optimizer, lambda step: schedule(step, steps))
         try:
             state = io.BytesIO(read_sealed(checkpoint))
         except OSError:
