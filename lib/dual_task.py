@@ -110,8 +110,7 @@ class Experiment:
     @cached_property
     def images(self) -> np.ndarray:
         """The quality set as the networks take it (`lib.inputs`), memory-mapped."""
-        start = Baseline(self.backbone, "imagenet")
-        return inputs.network_inputs(self.quality, start, self.recipe)
+        return inputs.network_inputs(self.quality, Baseline(self.backbone), self.recipe)
 
     @property
     def scores(self) -> np.ndarray:

@@ -101,8 +101,7 @@ def load_or_train(name: str) -> Baseline:
 
 def _from_people(spec: Trained, folder: Path) -> tuple[Baseline, Log]:
     recipe, start = spec.recipe, Baseline(spec.backbone, "imagenet", seed=spec.recipe.seed)
-    photographs, test = (data.load("biq2021", split=part) for part in ("train", "test"))
-    dataset = by_scene(photographs, test)
+    dataset = by_scene(data.load("biq2021", split="train"), data.load("biq2021", split="test"))
     images, mos = network_inputs(dataset, start, recipe), dataset.scores.to_numpy()
     scenes = np.random.default_rng(recipe.seed).permutation(np.unique(dataset.contents))
     out = np.isin(dataset.contents, scenes[:VALIDATION])
