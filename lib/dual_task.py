@@ -55,12 +55,11 @@ def split(quality: Dataset, gaze: Dataset, repeat: int, repeats: int, seed: int)
     fold = folds_of(len(gaze), repeats, seed)
     contents = np.array(quality.contents)
     if set(contents) & set(gaze.names):
-        aside = {gaze.names[i] for i in np.flatnonzero(fold == repeat)}
+        aside = np.array(gaze.names)[fold == repeat]
     else:
-        each = np.unique(contents)
-        order = np.random.default_rng([seed, repeat]).permutation(len(each))
-        aside = set(each[order[: round(HELD_OUT * len(each))]])
-    out = np.isin(contents, list(aside))
+        each = np.random.default_rng([seed, repeat]).permutation(np.unique(contents))
+        aside = each[: round(HELD_OUT * len(each))]
+    out = np.isin(contents, aside)
     return Split(*(np.flatnonzero(part) for part in (~out, out, fold != repeat, fold == repeat)))
 
 
