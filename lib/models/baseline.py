@@ -175,8 +175,7 @@ def load_baseline(path: Path) -> Baseline:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        kind = KINDS[about.get("kind", Baseline.kind)]
-        model = kind(about["backbone"], weights="random", hidden=about["hidden"])
+        model = KINDS[about["kind"]](about["backbone"], "random", about["hidden"])
         model.load_state_dict(state)
         model.about = about
     except Exception as error:
