@@ -83,16 +83,17 @@ def by_scene(dataset: Dataset, other: Dataset | None = None) -> Part:
     return part
 
 
+@torch.inference_mode()
 def _pooled(dataset: Dataset) -> np.ndarray:
     """Pool the last features of a network that learned ImageNet alone: NxK; memoised."""
-    model, size = Baseline().to(best_device(), memory_format=torch.channels_last), 192
+    size = 192
     store = Store("scenes", VERSION, data=dataset.fingerprint, size=size)
     if (found := store.get("features")) is None:
+        model = Baseline().to(best_device(), memory_format=torch.channels_last)
         images = resized_images(dataset, size)
-        with torch.inference_mode():
-            parts = [np.array(images[i : i + 16]) for i in range(0, len(images), 16)]
-            bar = tqdm(parts, desc=f"scenes of {dataset.name}", unit="batch")
-            pooled = [model.read(torch.from_numpy(p)).mean(dim=(2, 3)).cpu() for p in bar]
+        starts = tqdm(range(0, len(images), 16), desc=f"scenes of {dataset.name}", unit="batch")
+        parts = (torch.from_numpy(plain(images, slice(i, i + 16))) for i in starts)
+        pooled = [model.read(part).mean(dim=(2, 3)).cpu() for part in parts]
         found = store.put("features", torch.cat(pooled).numpy())
     return found
 
