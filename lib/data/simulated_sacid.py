@@ -8,7 +8,6 @@ the codec reached), utilities (what assessors go by), votes (their choice).
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,7 +35,6 @@ UNITS_A_DECIBEL = 1.4  # logits: the sample photographs' scores spread like SACI
 # Chroma as decoded; the JPEG is 45 dB or more from the decoded picture, itself 20 to 30 dB from its
 # reference, and moves the latter by 0.05 dB at most.
 JPEG = {"quality": 95, "subsampling": 0}
-KINDS = (".png", ".jpg", ".json", ".csv")  # the files of a tree
 Predictor = Callable[[np.ndarray], np.ndarray] | None
 
 
@@ -71,7 +69,10 @@ def open(
     root = pictures.with_name(f"{pictures.name}-{fingerprint(sorted(crowd.items()))}")
 
     def judge() -> None:
-        shutil.copytree(pictures, root, False, shutil.ignore_patterns(".*"), _link, False, True)
+        root.mkdir(exist_ok=True)
+        for name in ("reference", "saliency", "compressed", "manifest.csv"):  # studies share these
+            with suppress(FileExistsError):
+                (root / name).symlink_to(Path("..", pictures.name, name))
         study(root, f"simulated assessors on {references}", **crowd)
 
     _ready(root, judge)
@@ -82,7 +83,7 @@ def _ready(root: Path, make: Callable[[], object]) -> None:
     """Make a tree, or go on with it, unless all its files are as they were when it was ready."""
 
     def digest() -> bytes:
-        files = sorted(p for p in root.rglob("[!.]*") if p.suffix in KINDS)
+        files = sorted(p for p in root.rglob("[!.]*") if p.is_file())
         return fingerprint(x for p in files for x in (p.relative_to(root), p.read_bytes())).encode()
 
     ready = root / ".ready"
@@ -193,8 +194,3 @@ def _coded(path: Path) -> tuple[dict, np.ndarray] | None:
             return json.loads(picture.info["comment"]), np.asarray(picture)
     except (OSError, SyntaxError, KeyError, ValueError):
         return None
-
-
-def _link(source: str, target: str) -> None:  # studies share their pictures
-    with suppress(FileExistsError):
-        os.link(source, target)
