@@ -68,7 +68,7 @@ def test_missing_data_sets_say_how_to_get_them(biq, tmp_path, monkeypatch):
         data.load("oise")
     with pytest.raises(ValueError, match=r"osie: .*'sigmas'; its options: sigma, long_side"):
         data.load("osie", sigmas=3)
-    with pytest.raises(ValueError, match="simulated-sacid has no option votes"):
+    with pytest.raises(ValueError, match=r"simulated-sacid: .*'votes'; its options: ref"):
         data.load("simulated-sacid", votes=3)
 
 

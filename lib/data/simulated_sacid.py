@@ -43,20 +43,20 @@ def open(
     references: str = "sample-saliency",
     options: dict[str, object] | None = None,
     images: int | None = None,
+    votes_per_pair: int = 10,
     assessors: int = 200,
+    questions: int = 2,
     inattentive: float = 0.1,
     seed: int = 0,
     jobs: int = 1,
-    **design: int,
 ) -> SACID:
     """Build it in the cache, or find it built: `images` photographs of a data set with gaze.
 
     `references` and its `options` are for `lib.data.load`, `jobs` are the builder's processes, the
-    rest sets up the study (`lib.subjective`): votes_per_pair and questions are the `design`.
+    rest sets up the study (`lib.subjective`).
     """
-    if unknown := design.keys() - {"votes_per_pair", "questions"}:
-        raise ValueError(f"simulated-sacid has no option {', '.join(unknown)}")
-    subjective.design_study([""], assessors=assessors, **design)  # refuses before the coding
+    design = {"votes_per_pair": votes_per_pair, "assessors": assessors, "questions": questions}
+    subjective.design_study([""], **design)  # refuses before the coding
     dataset = Subset(data.load(references, **(options or {})), images, seed)
     if dataset[0].density is None:
         raise ValueError(f"{references} has no fixation densities for simulated assessors")
@@ -65,8 +65,8 @@ def open(
     key = fingerprint([*made_by, dataset.fingerprint, dataset.names])
     pictures = cache_dir() / "sacid" / f"{references}-{key}"
     _ready(pictures, lambda: build(dataset, pictures, jobs=jobs))
-    crowd = {"assessors": assessors, "inattentive": inattentive, "seed": seed, **design}
-    root = pictures.with_name(f"{pictures.name}-{fingerprint(sorted(crowd.items()))}")
+    crowd = {**design, "inattentive": inattentive, "seed": seed}
+    root = pictures.with_name(f"{pictures.name}-{fingerprint(crowd.items())}")
 
     def judge() -> None:
         root.mkdir(exist_ok=True)
@@ -100,7 +100,7 @@ def _ready(root: Path, make: Callable[[], object]) -> None:
 def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1) -> pd.DataFrame:
     """Code every picture at every bitrate and preset, and lay the files out as SACID does.
 
-    A file that stands is not made again: killed anywhere and run again, the files are the same.
+    What was coded is not coded again: killed anywhere and run again, the files are the same.
     Another picture or code needs another `root`. A sequence is named after the record, without an
     ending. Maps that stand in `saliency/` are used as they are; `saliency` makes the others (HxW,
     non-negative) from a picture: by default, the project's own predictor.
@@ -123,8 +123,7 @@ def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor
     """Make the files of one sequence that do not stand yet; return its rows of the manifest."""
     record, sequence = images[index], Path(images.names[index]).stem
     path, map_path = (root / kind / f"{sequence}.png" for kind in ("reference", "saliency"))
-    if not path.is_file():
-        _save(record.image, path)
+    _save(record.image, path)
     if not map_path.is_file():
         predict = saliency or SaliencyPredictor(load_readout())
         found = check_map(predict(record.image), f"the map of {sequence}")
