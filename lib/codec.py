@@ -92,8 +92,8 @@ def solve_offsets(saliency: np.ndarray, aq: np.ndarray, preset: Preset | None) -
     if not (0 < preset.s0 < 100 and 0 < preset.bitrate < 100):
         raise ValueError(f"s0 and bitrate must be between 0 and 100, not {preset}")
     s0 = np.quantile(saliency, preset.s0 / 100)
-    s0 = max(s0, levels[:2].mean()) if s0 == levels[0] else s0
-    s0 = min(s0, levels[-2:].mean()) if s0 == levels[-1] else s0
+    s0 = levels[:2].mean() if s0 == levels[0] else s0
+    s0 = levels[-2:].mean() if s0 == levels[-1] else s0
     distance, bits, wanted = saliency - s0, BASE**-aq, preset.bitrate / 100
     salient = distance >= 0
     k_up = _solve_k(bits[salient], distance[salient], wanted * bits.sum())

@@ -91,8 +91,7 @@ def count_votes(votes: pd.DataFrame, stimuli: Sequence[str] = TEST_CASES) -> pd.
     votes, stimuli = votes[votes.verification.isna()], pd.Index(stimuli)
     if len(set(votes.sequence)) > 1:
         raise ValueError(f"votes must be on one sequence, not on {sorted(set(votes.sequence))}")
-    sides = (votes.left, votes.right)
-    left, right = (side.map(stimuli.get_loc).to_numpy(int) for side in sides)
+    left, right = (votes[side].map(stimuli.get_loc).to_numpy(int) for side in ("left", "right"))
     wins, chosen = np.zeros((len(stimuli), len(stimuli)), int), votes.choice == "left"
     np.add.at(wins, (np.where(chosen, left, right), np.where(chosen, right, left)), 1)
     return pd.DataFrame(wins, stimuli, stimuli)

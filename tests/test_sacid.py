@@ -67,7 +67,7 @@ def built(tmp_path_factory):
 
 def contents(root):
     """Every file, behind links too, but what a killed run may leave hidden."""
-    names = sorted(glob("**", root_dir=root, recursive=True))
+    names = sorted(glob("**", root_dir=root, recursive=True))  # noqa: PTH207 - not behind links
     return {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
 
 

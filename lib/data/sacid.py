@@ -53,16 +53,13 @@ class SACID(Dataset):
         scores = scores.iloc[order].rename(columns={"subjective_score": "score"})
         columns = ["sequence", "test_case", "preset", "bpp", "score"]
         self.table = scores[columns].reset_index(drop=True)
-        self.sequences = sorted(self.table.sequence.unique())
+        self.contents = self.table.sequence.tolist()
+        self.sequences = sorted({*self.contents})
         self.names = (self.table.sequence + "/" + self.table.test_case).tolist()
         wanted = [f"{kind}/{s}.png" for kind in ("reference", "saliency") for s in self.sequences]
         wanted += [f"compressed/{name}.jpg" for name in self.names]
         sizes = [(path, on_disk(self.root / path).stat().st_size) for path in wanted]
         self.fingerprint = fingerprint(["sacid", *self.names, *self.table.score, *sizes])
-
-    @property
-    def contents(self) -> list[str]:  # noqa: D102
-        return self.table.sequence.tolist()
 
     def __getitem__(self, index: int) -> Record:
         path = self.root / "compressed" / f"{self.names[index]}.jpg"
