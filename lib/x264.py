@@ -6,7 +6,6 @@ one picture: parameter sets (some 40 bytes) and slice, with their start codes, o
 before padding; not x264's SEI message (600 bytes of settings in plain text), nor any container.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -107,10 +106,9 @@ def code(frame: av.VideoFrame, qp: float, grid: np.ndarray | float = 0.0) -> byt
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuv420p"
     encoder.time_base, encoder.thread_count = Fraction(1, 25), 1  # same bytes on any machine
     encoder.options = {**OPTIONS, "crf": f"{min(qp, COARSEST):.4f}"}
-    stream = b"".join(bytes(p) for p in [*encoder.encode(frame), *encoder.encode(None)])
-    units = re.split(b"(?=\0\0\0\1|(?<!\0)\0\0\1)", stream)
-    # The five bits after the start code tell the kind of unit: 6 is an SEI message.
-    return b"".join(unit for unit in units if unit and unit[unit.index(1) + 1] & 31 != 6)
+    without_sei = av.BitStreamFilterContext("filter_units=remove_types=6", "h264")
+    packets = [*encoder.encode(frame), *encoder.encode(None), None]
+    return b"".join(bytes(kept) for packet in packets for kept in without_sei.filter(packet))
 
 
 def _with_offsets(frame: av.VideoFrame, grid: np.ndarray) -> av.VideoFrame:

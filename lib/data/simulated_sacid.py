@@ -122,8 +122,8 @@ def build(images: Dataset, root: Path, saliency: Predictor = None, jobs: int = 1
 def _build_sequence(images: Dataset, index: int, root: Path, saliency: Predictor) -> list[dict]:
     """Make the files of one sequence that do not stand yet; return its rows of the manifest."""
     record, sequence = images[index], Path(images.names[index]).stem
-    path, map_path = (root / kind / f"{sequence}.png" for kind in ("reference", "saliency"))
-    _save(record.image, path)
+    _save(record.image, root / "reference" / f"{sequence}.png")
+    map_path = root / "saliency" / f"{sequence}.png"
     if not map_path.is_file():
         predict = saliency or SaliencyPredictor(load_readout())
         found = check_map(predict(record.image), f"the map of {sequence}")
