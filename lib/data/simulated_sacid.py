@@ -67,15 +67,7 @@ def open(
     _ready(pictures, lambda: build(dataset, pictures, jobs=jobs))
     crowd = {**design, "inattentive": inattentive, "seed": seed}
     root = pictures.with_name(f"{pictures.name}-{fingerprint(crowd.items())}")
-
-    def judge() -> None:
-        root.mkdir(exist_ok=True)
-        for name in ("reference", "saliency", "compressed", "manifest.csv"):  # studies share these
-            with suppress(FileExistsError):
-                (root / name).symlink_to(Path("..", pictures.name, name))
-        study(root, f"simulated assessors on {references}", **crowd)
-
-    _ready(root, judge)
+    _ready(root, lambda: study(pictures, root, f"simulated assessors on {references}", **crowd))
     return SACID(root)
 
 
@@ -156,8 +148,14 @@ def seen_psnr(reference: np.ndarray, image: np.ndarray, density: np.ndarray) -> 
     return float(10 * np.log10(255**2 / max(seen, 1e-6)))
 
 
-def study(root: Path, kind: str, inattentive: float, seed: int, **design: int) -> None:
-    """Let simulated assessors judge a built tree: utilities, votes, and scores, which come last."""
+def study(
+    pictures: Path, root: Path, kind: str, inattentive: float, seed: int, **design: int
+) -> None:
+    """Let simulated assessors judge a built tree; `root`, beside it, links to it and has tables."""
+    root.mkdir(exist_ok=True)
+    for name in ("reference", "saliency", "compressed", "manifest.csv"):
+        with suppress(FileExistsError):
+            (root / name).symlink_to(Path("..", pictures.name, name))
     seen = read(root, "manifest").pivot(index="sequence", columns="test_case", values="seen")
     utilities = UNITS_A_DECIBEL * seen[TEST_CASES].sub(seen.min(axis=1), axis=0)
     # An attentive assessor errs on the reference about once in 2,000 verifications.
