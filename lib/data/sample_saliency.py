@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lib.data.osie import gaze_record
 from lib.images import as_rgb, resize_image
-from lib.maps import fixation_density
 from lib.records import Dataset, Record
 from lib.store import fingerprint
 
@@ -76,8 +76,7 @@ class SampleSaliency(Dataset):
         image = photograph(name)
         height, width = image.shape[:2]
         fixations = self._observe(name) * (width, height)
-        density = fixation_density(fixations, (height, width), width / DEGREES_WIDE)
-        return Record(name, image, fixations, density)
+        return gaze_record(name, image, fixations, width / DEGREES_WIDE)
 
     def _observe(self, name: str) -> np.ndarray:
         """Draw fixations as shares of width and height, all inside the frame."""
