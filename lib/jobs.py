@@ -42,12 +42,9 @@ def run_all(
         client = _connect(jobs, stack)
         # pure=False: Dask would merge calls with equal arguments.
         futures = [client.submit(function, *task, pure=False) for task in tasks]
-        number = {future: i for i, future in enumerate(futures)}
-        found: list = [None] * len(tasks)
         # Each result is fetched as it comes: what a worker that dies has done is not done again.
-        for future, result in tqdm(as_completed(futures, with_results=True), **bar):
-            found[number[future]] = result
-        return found
+        found = dict(tqdm(as_completed(futures, with_results=True), **bar))
+        return [found[future] for future in futures]
 
 
 def is_jobs(value: object) -> bool:
