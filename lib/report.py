@@ -48,13 +48,11 @@ def beside_paper(
     `printed` is the paper's table, its methods named as ours; `columns` leads from (stage, metric)
     to its column of the same measure. A table without stages has the stage "".
     """
-    values = printed.set_index("method")
+    values = printed.melt("method").set_index(["method", "variable"]).value
     stages = tidy.stage if "stage" in tidy else [""] * len(tidy)
-    found = []
-    for stage, metric, method in zip(stages, tidy.metric, tidy.method, strict=True):
-        column = columns.get((stage, metric))
-        found.append(np.nan if column is None else values[column].get(method, np.nan))
-    return tidy.assign(paper=found)
+    found = map(columns.get, zip(stages, tidy.metric, strict=True))
+    cells = zip(tidy.method, found, strict=True)
+    return tidy.assign(paper=[values.get(cell, np.nan) for cell in cells])
 
 
 def wide_table(tidy: pd.DataFrame, lower_is_better: Sequence[str] = ()) -> pd.DataFrame:
@@ -143,14 +141,11 @@ def save_provenance(result: str, profile: str, names: Mapping, data: Mapping[str
         "fingerprints": dict(data),
     }
     path = figures_dir(profile) / "provenance.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(".provenance.lock")):  # another run may add to it too
         try:
-            everything = dict(json.loads(path.read_text(encoding="utf-8")))
+            everything = dict(json.loads(path.read_bytes() if path.exists() else "{}"))
         except (ValueError, TypeError):
             print(f"{path} was damaged: begun anew; `make -B reproduce` adds the other results")
-            everything = {}
-        except FileNotFoundError:
             everything = {}
         everything[result] = made
         text = json.dumps(everything, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
