@@ -7,7 +7,6 @@ one step: nothing half-written is ever seen under it. Downloads don't resume: Gi
 in chunks, without length or ranges, so no client can.
 """
 
-import hashlib
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -52,23 +51,17 @@ class Source:
     terms: str = "see its page"  # licence, as its page says it
     page: str = ""  # where a person gets it by hand
 
-    def expected(self) -> dict[str, str]:
-        """Return every file of the manifest with its sha256 ("-": not known)."""
-        if not self.manifest:
-            return {}
-        lines = (MANIFESTS / self.manifest).read_text(encoding="utf-8").splitlines()
-        return {name: digest for digest, name in (line.split("  ", 1) for line in lines if line)}
-
     def faults(self, folder: Path) -> list[str]:
         """Say of each file of the data set in `folder` what is wrong with it."""
-        found = []
-        for name, digest in self.expected().items():
+        found, manifest = [], MANIFESTS / self.manifest
+        lines = manifest.read_text(encoding="utf-8").splitlines() if self.manifest else []
+        for digest, name in (line.split("  ", 1) for line in lines):
             path = folder / name
             if not path.is_file():
                 found.append(f"{name} is missing")
             elif digest == "-":
                 found += _misfit(path, ())
-            elif digest != hashlib.sha256(path.read_bytes()).hexdigest():
+            elif digest != pooch.file_hash(path):
                 found.append(f"{name} is not the published file")
         for pattern, (count, size) in self.counts.items():
             paths = sorted(folder.glob(pattern))
@@ -118,7 +111,7 @@ class Source:
             get = pooch.HTTPDownloader(progressbar=True, timeout=60)
             pooch.create(scratch, "", **where, retry_if_failed=3).fetch(name, downloader=get)
         kind, _, digest = self.digest.partition(":")
-        if digest and pooch.file_hash(str(archive), kind) != digest:
+        if digest and pooch.file_hash(archive, kind) != digest:
             raise ValueError(f"what came is not the published file: its {kind} differs")
         if "" in self.files:
             files.mkdir()
