@@ -40,7 +40,9 @@ class OSIE(Dataset):
 
     def __init__(self, root: Path, sigma: float = 24.0, long_side: int | None = None):
         self.root, self.sigma, self.long_side = Path(root), float(sigma), long_side
-        self._fixations = _read_fixations(on_disk(self.root / "fixations.mat"))
+        mat = on_disk(self.root / "fixations.mat")
+        options = {"squeeze_me": True, "struct_as_record": False}
+        self._fixations = read_mat(mat, "OSIE", "fixations", _by_image, **options)
         self.names = sorted(self._fixations)
         every = [(name, self._fixations[name].tobytes()) for name in self.names]
         self.fingerprint = fingerprint(["osie", self.sigma, long_side, *every])
@@ -71,18 +73,14 @@ def gaze_record(
     return Record(name, image, fixations, density)
 
 
-def _read_fixations(mat: Path) -> dict[str, np.ndarray]:
-    """Read the gaze on each image, Nx2: screen coordinates as they are, 1.2 to 799.2 and 599.2."""
-
-    def by_image(trials: np.ndarray) -> dict[str, np.ndarray]:
-        found = {}
-        for trial in np.atleast_1d(trials):
-            gaze = [found.get(str(trial.img), np.empty((0, 2)))]  # of an earlier trial: joined
-            gaze += [np.column_stack([s.fix_x, s.fix_y]) for s in np.atleast_1d(trial.subjects)]
-            found[str(trial.img)] = np.concatenate(gaze).astype(np.float64)
-        return found
-
-    return read_mat(mat, "OSIE", "fixations", by_image, squeeze_me=True, struct_as_record=False)
+def _by_image(trials: np.ndarray) -> dict[str, np.ndarray]:
+    """Join the gaze on each image, Nx2: screen coordinates as they are, 1.2 to 799.2 and 599.2."""
+    found = {}
+    for trial in np.atleast_1d(trials):
+        gaze = [found.get(str(trial.img), np.empty((0, 2)))]  # of an earlier trial: joined
+        gaze += [np.column_stack([s.fix_x, s.fix_y]) for s in np.atleast_1d(trial.subjects)]
+        found[str(trial.img)] = np.concatenate(gaze).astype(np.float64)
+    return found
 
 
 def read_mat(mat: Path, whose: str, key: str, parse: Callable, **options: bool) -> object:
