@@ -67,9 +67,8 @@ def save_figure(figure: plt.Figure, name: str, profile: str, text: str, column: 
 def show_row(axes: Sequence[plt.Axes], images: Sequence, titles: Sequence[str] = ()) -> None:
     """Show pictures (HxWx3 uint8) or maps (HxW, each on its own scale) along a row of axes."""
     for axis, image, title in zip(axes, images, titles or [""] * len(images), strict=True):
-        axis.imshow(image, cmap=None if image.ndim == 3 else "inferno", interpolation="bilinear")
+        axis.imshow(image, cmap="inferno", interpolation="bilinear")  # pictures keep their colors
         axis.set(xticks=[], yticks=[], title=title)
-        axis.grid(False)
 
 
 def draw_flow(boxes: Mapping[str, tuple[float, float]], arrows: Sequence[tuple[str, str]]) -> None:
