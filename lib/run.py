@@ -98,7 +98,7 @@ def _declared(notebook: Path) -> dict:
     notebook.read_bytes()  # an OSError of the disk is not the file's fault
     try:
         nbformat.validate(nbformat.read(notebook, 4))
-        return papermill.inspect_notebook(str(notebook))
+        return papermill.inspect_notebook(notebook)
     except Exception as error:  # the libraries raise what they stumble over
         why = " ".join(str(error).split())[:200]
         raise ValueError(f"{notebook} is no whole notebook ({why}); mend it") from error
@@ -180,22 +180,21 @@ def refresh(notebook: Path, executed: Path) -> None:
     ran.cells = [c for c in ran.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     if [c.source for c in ran.cells] != [c.source for c in source.cells]:
         raise ValueError(f"{notebook.name} has changed since it was executed; run `make reproduce`")
-    source.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    for cell in source.cells:
+    ran.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    for cell in ran.cells:
         cell.metadata = {"tags": tags} if (tags := cell.metadata.get("tags")) else {}
-    pairs = [p for p in zip(source.cells, ran.cells, strict=True) if p[0].cell_type == "code"]
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor  # half a second, as pandas
 
-    for count, (cell, done) in enumerate(pairs, 1):
-        lasting = [o for o in done.outputs if o.get("name") != "stderr"]
-        lasting = [o for o in lasting if WIDGET not in o.get("data", {})]
-        cell.execution_count, cell.outputs = count, lasting
+    for count, cell in enumerate((c for c in ran.cells if c.cell_type == "code"), 1):
+        lasting = [o for o in cell.outputs if o.get("name") != "stderr"]
+        cell.outputs = [o for o in lasting if WIDGET not in o.get("data", {})]
+        cell.execution_count = count
         CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, count)  # they split at any time
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = count
     scratch = notebook.with_suffix(".refreshing")
-    nbformat.write(source, scratch)
+    nbformat.write(ran, scratch)
     shutil.copystat(notebook, scratch)  # its source is as old as before: make need not rerun it
     scratch.replace(notebook)
 
