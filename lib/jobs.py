@@ -9,8 +9,9 @@ by another number of threads are the same but for the last bits, as sums are add
 import re
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TypeVar
-from uuid import uuid4
 
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
@@ -70,13 +71,10 @@ def _connect(jobs: str, stack: ExitStack) -> object:
     except TimeoutError as error:
         mend = f"start some: `dask worker {jobs} --nthreads 1`"
         raise OSError(f"the scheduler at {jobs} has no workers; {mend}") from error
-    note = f"seen-{uuid4().hex}"  # in the cache, for all workers to find
     cache_dir().mkdir(parents=True, exist_ok=True)
-    (cache_dir() / note).touch()
-    try:
+    with NamedTemporaryFile(prefix="seen-", dir=cache_dir()) as file:  # for all workers to find
+        note = Path(file.name).name
         wanted, answers = _surroundings(note), client.run(_surroundings, note, on_error="return")
-    finally:
-        (cache_dir() / note).unlink()
     for worker, seen in answers.items():
         if seen != wanted:
             other = () if isinstance(seen, Exception) else (k for k in seen if seen[k] != wanted[k])
