@@ -79,7 +79,7 @@ def _data(options: argparse.Namespace) -> bool:
         print(f"{options.profile} reads no data set; PROFILE is one of {', '.join(NEEDED)}")
         return options.profile == "sample" or (ROOT / f"profiles/{options.profile}.yaml").is_file()
     missing = {}
-    for name in NEEDED.get(options.profile, ()):
+    for name in NEEDED[options.profile]:
         found = import_module(f"lib.data.{name}").SOURCE  # one, or one a part
         for part, source in found.items() if isinstance(found, dict) else [("", found)]:
             folder = data_dir() / name / part
