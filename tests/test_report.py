@@ -66,8 +66,6 @@ def test_a_value_that_is_not_finite_is_refused_by_name(figures):
     with pytest.raises(ValueError, match=r"CenterPrior.*CC"):
         report.save_table(bad, "t", "test", "")
     assert not figures.exists()
-    with pytest.raises(ValueError, match="give 2 or more"):
-        report.require(False, "FOLDS is 1; give 2 or more")
 
 
 def test_equal_figures_are_equal_files(figures):
