@@ -24,7 +24,7 @@ from lib.models import saliency
 from lib.models.backbones import best_device
 from lib.paths import ROOT
 from tests.test_notebooks import prose
-from tests.test_sacid import write_tree
+from tests.test_sacid import sacid_tree  # noqa: F401 (a fixture)
 
 TABLE = report.paper_table("table3")
 AT_HAND = [name for name, entry in iqa.REGISTRY.items() if "download" not in entry.weights]
@@ -205,9 +205,9 @@ def test_a_number_that_training_left_in_a_checkpoint_is_read(core, tmp_path):
 
 
 @pytest.fixture
-def score(tmp_path, empty_cache, monkeypatch):
+def score(sacid_tree, empty_cache, monkeypatch):  # noqa: F811
     """Score a tree by a metric that a test makes up."""
-    tree = SACID(write_tree(tmp_path / "tree"))
+    tree = SACID(sacid_tree)
 
     def run(function, digest="weights 1", names=("mean",)):
         entry = iqa.Entry(iqa.BEYOND, lambda: (function, -1, digest))

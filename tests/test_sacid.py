@@ -7,7 +7,6 @@ import sys
 import time
 
 import matplotlib.pyplot as plt
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +23,7 @@ from lib.images import read_image
 from lib.paths import ROOT
 from lib.records import Dataset, Record
 from lib.stats import plcc
+from tests.test_notebooks import prose
 
 
 def middle(image):
@@ -165,9 +165,10 @@ def test_a_simulated_sacid_is_a_tree_that_sacid_reads(empty_cache):
         load("simulated-sacid", references="sample-quality", images=1)
 
 
-def write_tree(root):
+@pytest.fixture
+def sacid_tree(tmp_path):
     """Two sequences in SACID's published layout: rows in another order, a small saliency map."""
-    rows = []
+    root, rows = tmp_path / "tree", []
     for number, sequence in enumerate(["zoo-x_1", "ant-y_2"]):
         for place, case in enumerate(TEST_CASES):
             path = root / "compressed" / sequence / f"{case}.jpg"
@@ -180,11 +181,6 @@ def write_tree(root):
     table = pd.DataFrame(rows, columns=["sequence", "test_case", "subjective_score"])
     table.iloc[::-1].to_csv(root / "moses.csv", index=False)
     return root
-
-
-@pytest.fixture
-def sacid_tree(tmp_path):
-    return write_tree(tmp_path)
 
 
 def test_the_published_layout_is_read(sacid_tree):
@@ -293,6 +289,5 @@ def test_sentences_of_notebook_04_are_those_of_the_committed_tables():
     text += [f"by {p132.mean_difference:+.2f} and {p220.mean_difference:+.2f} points"]
     interval = f"[{p310.low:+.2f}, {p310.high:+.2f}]".replace("-", "−")
     text += [f"by {p310.mean_difference:+.2f} {interval}, which is not significant"]
-    cells = nbformat.read(ROOT / "notebooks" / "04_sacid_dataset.ipynb", 4).cells
-    (shown,) = [c.source for c in cells if c.source.startswith("## On people's data")]
+    shown = prose("04").split("\n## On people's data")[1].split("\n## ")[0]
     assert not [words for words in text if words not in shown]
