@@ -182,19 +182,6 @@ def test_a_killed_run_leaves_no_result_that_could_be_taken_for_one(tmp_path):
     assert names_in(output.parent) == ["01_tiny.running.ipynb"]
 
 
-@pytest.mark.parametrize(
-    ("setting", "words"),
-    [
-        ("m=1", r"--set: 01_tiny\.ipynb declares no parameter m; it"),
-        ("n=abc", "--set: n must be like 1, not 'abc'"),
-        ("n", "expected NAME=VALUE"),
-    ],
-)
-def test_a_bad_override_is_one_line_and_exit_1(notebook, capsys, setting, words):
-    assert main(["run", "--set", setting, str(notebook)]) == 1
-    assert re.search(words, capsys.readouterr().err)
-
-
 CONFLICT = '<<<<<<< HEAD\n{"cells": []}\n======='
 NOTEBOOKS = {"cut": '{"cells": [', "conflict": CONFLICT, "list": "[]", "empty": "", "none": "{}"}
 
@@ -210,29 +197,44 @@ def test_a_damaged_notebook_is_named_before_any_work(tmp_path, capsys, monkeypat
     assert re.search(r"^error: .*91_damaged\.ipynb is no whole", capsys.readouterr().err, re.M)
 
 
-DOOR = {  # what a shell may do to a command: its words, its exit status, what it says
-    "a closed pipe": ("data --profile sample", 141, ""),
-    "a full disk": ("data --profile sample > /dev/full", 1, "error: .*No space left"),
-    "no output": ("data --profile sample >&-", 0, ""),
-    "no jobs": ("run --jobs 0", 1, "error: --jobs 0: give a number but 0, local:8, or"),
-    "a list cut short": ("run --set NAMES=[a", 1, "error: --set NAMES: not YAML"),
-    "a folder that can't be": ("run --output /dev/null/x", 1, "error: nothing can be written into"),
-    "the sources' own folder": ("run --output notebooks", 1, "error: .* would be overwritten"),
-    "a profile by its path": ("run --profile ../profiles/open", 1, "error: No profile .*/open"),
-    "no profile": ("run --profile none", 1, "error: No profile .* there: sample, open, paper"),
-    "no notebook": ("run notebooks/99_none.ipynb", 1, "error: No notebook notebooks/99_none.ipynb"),
+REFUSED = {
+    "--jobs 0": "--jobs 0: give a number but 0, local:8, or",
+    "--set NAMES=[a": "--set NAMES: not YAML",
+    "--set n": "--set n: expected NAME=VALUE",
+    "--set m=1": r"--set: 00_start_here\.ipynb declares no parameter m; it",
+    "--set SEED=a notebooks/02_saliency_masking.ipynb": "--set: SEED must be like 0, not 'a'",
+    "--output /dev/null/x": "nothing can be written into",
+    "--output notebooks": ".* would be overwritten",
+    "--profile ../profiles/open": "No profile .*/open",
+    "--profile none": "No profile .* there: sample, open, paper",
+    "notebooks/99_none.ipynb": "No notebook notebooks/99_none.ipynb",
 }
 
 
-@pytest.mark.parametrize(("words", "status", "says"), DOOR.values(), ids=DOOR)
-def test_the_front_door_says_one_line_and_the_status(words, status, says):
+@pytest.mark.parametrize(("words", "says"), REFUSED.items())
+def test_what_run_cannot_do_is_one_line_and_exit_1(words, says, capsys, monkeypatch):
+    monkeypatch.setattr(run, "execute", None)
+    monkeypatch.chdir(ROOT)
+    assert main(["run", *words.split()]) == 1
+    assert re.fullmatch(rf"\nerror: {says}[^\n]*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "says"),
+    [
+        ("", 141, ""),  # into a closed pipe
+        ("> /dev/full", 1, "\nerror: .*No space left[^\n]*\n"),
+        (">&-", 0, ""),
+    ],
+)
+def test_output_that_goes_nowhere_ends_in_one_line_and_the_status(shell, status, says):
     reader, writer = os.pipe()
     os.close(reader)
-    command = ["sh", "-c", f"exec '{sys.executable}' -m lib {words}"]
+    command = ["sh", "-c", f"exec '{sys.executable}' -m lib data --profile sample {shell}"]
     pipes = {"stdout": writer, "stderr": subprocess.PIPE, "text": True}
     done = subprocess.run(command, cwd=ROOT, **pipes)
     os.close(writer)
-    assert done.returncode == status and re.fullmatch(rf"\n?({says}[^\n]*\n)?", done.stderr)
+    assert done.returncode == status and re.fullmatch(says, done.stderr)
 
 
 def test_ctrl_c_is_one_line_and_130(tmp_path):
@@ -294,13 +296,6 @@ def test_outputs_of_an_older_source_are_refused(notebook, tmp_path):
         run.refresh(notebook, tmp_path / "absent.ipynb")
 
 
-def write_tables(folder, **tables):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in tables.items():
-        (folder / f"{name}.csv").write_text(text)
-    return folder
-
-
 def test_verify_has_an_empty_cache_in_a_folder_of_its_own(tmp_path, monkeypatch, capfd, profile):
     profile("'01': {n: 2}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -312,7 +307,9 @@ def test_verify_has_an_empty_cache_in_a_folder_of_its_own(tmp_path, monkeypatch,
         "(figures_dir('tiny') / 'provenance.json').write_text('{\"t\": {\"processor\": \"a\"}}')"
     )
     path = write_notebook(tmp_path / "notebooks" / "01_tiny.ipynb", table)
-    committed = write_tables(tmp_path / "figures" / "tiny", table1="n\n2\n")
+    committed = tmp_path / "figures" / "tiny" / "table1.csv"
+    committed.parent.mkdir(parents=True)
+    committed.write_text("n\n2\n")
 
     def verify():
         monkeypatch.setenv("FIGURES_DIR", str(tmp_path / "figures"))
@@ -321,13 +318,14 @@ def test_verify_has_an_empty_cache_in_a_folder_of_its_own(tmp_path, monkeypatch,
 
     assert verify() == 0
     assert "ok      table1.csv" in capfd.readouterr().out
-    write_tables(committed, table1="n\n3\n")
+    committed.write_text("n\n3\n")
     assert verify() == 1
     assert r"line 2: committed '3\n', now '2\n'" in capfd.readouterr().out
-    assert (committed / "table1.csv").read_text() == "n\n3\n"
+    assert committed.read_text() == "n\n3\n"
     for processor, near in {"a": 1, "b": 0}.items():  # on the same machine every byte counts
-        write_tables(committed, table1="n\n2.01\n")
-        (committed / "provenance.json").write_text(f'{{"t": {{"processor": "{processor}"}}}}')
+        committed.write_text("n\n2.01\n")
+        made_by = committed.with_name("provenance.json")
+        made_by.write_text(f'{{"t": {{"processor": "{processor}"}}}}')
         assert verify() == near
     assert "near    table1.csv\nmade on another machine" in capfd.readouterr().out
 
