@@ -24,14 +24,12 @@ def patch_downloads(monkeypatch, folder):
     """
     assert pyiqa.__version__ == "0.1.16", "see whether these are still all the ways to download"
     build = timm.create_model
-    light = {"vit_base_patch8_224": {"depth": 10}}  # MANIQA reads blocks 6 to 9 of 12
-    monkeypatch.setattr(
-        timm,
-        "create_model",
-        lambda model_name, **o: build(
-            model_name, **o | {"pretrained": False} | light.get(model_name, {})
-        ),
-    )
+
+    def create(model_name, **options):
+        less = {"depth": 10} if model_name == "vit_base_patch8_224" else {}  # MANIQA: blocks 6 to 9
+        return build(model_name, **options | {"pretrained": False} | less)
+
+    monkeypatch.setattr(timm, "create_model", create)
     for option, value in {"num_tab": 1, "depths": [1, 1]}.items():  # of 2 each
         monkeypatch.setitem(DEFAULT_CONFIGS["maniqa"]["metric_opts"], option, value)
     for name in ("alexnet", "vgg16", "resnet18", "resnet50"):
