@@ -17,8 +17,8 @@ from lib.data.download import DownloadError, Source
 FILES = {"stimuli/1.jpg": b"\xff\xd8\xffpixels", "scores.csv": b"a,1\n"}
 
 
-def archive(files=FILES, top="repository-abc123/"):
-    buffer = io.BytesIO()
+def archive(files=FILES):
+    buffer, top = io.BytesIO(), "repository-abc123/"
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr(top, b"")
         for name, content in {**files, "README": b"not wanted"}.items():
