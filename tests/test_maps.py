@@ -23,9 +23,6 @@ def smooth_maps(count, seed=0, shape=SHAPE, sigma=3):
     return (noise - low) / (high - low)
 
 
-# --- scales and sizes -------------------------------------------------------------------------
-
-
 def test_normalized_maps_have_sum_or_peak_one_each_and_an_all_zero_map_is_uniform_or_stays():
     maps = smooth_maps(3) * np.array([1e-30, 1, 1e30])[:, None, None]
     np.testing.assert_allclose(normalize_sum(maps).sum((1, 2)), 1, rtol=1e-6)
@@ -74,9 +71,6 @@ def test_resizing_keeps_mirror_symmetry_and_treats_maps_of_a_batch_alone():
     assert small.all(), "what has its size is copied"
 
 
-# --- fixations --------------------------------------------------------------------------------
-
-
 def test_fixated_pixels_round_down_and_leave_out_what_is_outside():
     rows, columns = fixated_pixels([[3.9, 1.0], [4.0, 0], [0, 2.0], [-0.5, 0]], (2, 4))
     assert (rows.tolist(), columns.tolist()) == ([1], [3])
@@ -91,9 +85,6 @@ def test_fixation_density_is_the_blurred_fixation_map_with_sum_one_even_at_the_b
     density = fixation_density(fixations, SHAPE, sigma)
     assert density.shape == SHAPE and density.dtype == np.float32
     np.testing.assert_allclose(density, blurred / blurred.sum(), rtol=1e-5, atol=1e-30)
-
-
-# --- centre priors ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (240, 180)])
