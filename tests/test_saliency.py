@@ -4,28 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lib.maps import fixation_density
 from lib.metrics import cc
 from lib.models import saliency
 from lib.models.saliency import ReadOut, SaliencyPredictor
-from lib.records import Dataset, Record, folds_of
-
-
-class RightOrLeft(Dataset):
-    """A textured square on gray; everyone looks at it."""
-
-    name, kind, fingerprint = "squares", "made up", "0"
-
-    def __init__(self, count=16):
-        self.names = [str(i) for i in range(count)]
-
-    def __getitem__(self, index):
-        rng = np.random.default_rng(index)
-        x, y = rng.integers(20, 76), rng.integers(20, 44)
-        image = np.full((64, 96, 3), 128, np.uint8)
-        image[y - 12 : y + 12, x - 12 : x + 12] = rng.integers(0, 256, (24, 24, 3))
-        fixations = rng.normal([x, y], 4, (40, 2)).clip([0, 0], [95, 63])
-        return Record(str(index), image, fixations, fixation_density(fixations, (64, 96), 4))
+from lib.records import folds_of
+from tests.test_evaluation import Blobs
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (1, 1), (200, 30), (31, 333)])
@@ -56,9 +39,9 @@ def test_features_are_those_of_the_whole_trunk_and_the_read_out_gives_a_log_dens
     torch.testing.assert_close(features[-1], whole)
 
 
-def test_cross_validation_finds_the_square_in_pictures_it_never_saw(empty_cache, monkeypatch):
+def test_cross_validation_finds_the_blob_in_pictures_it_never_saw(empty_cache, monkeypatch):
     monkeypatch.setattr(saliency, "LONG_SIDE", 96)
-    dataset = RightOrLeft()
+    dataset = Blobs(16)
     held_out = saliency.cross_validate(dataset, folds=2)
     with monkeypatch.context() as stopped:
         stopped.setattr(saliency, "train_on", None)
