@@ -18,10 +18,12 @@ from lib.models.baseline import KINDS, Baseline, Rectify, load_baseline
 from lib.records import Dataset, Record, folds_of
 from lib.training import train
 from tests.test_notebooks import functions
+from tests.test_training import equal
 
 RNG = np.random.default_rng(0)
 SMALL = {"epochs": 3, "batch_size": 4, "image_size": 96, "crop_size": 64, "average": 0.5}
 RECIPE = Recipe(**SMALL, lr_backbone=3e-4, lr_head=3e-3, saliency_weight=0.3)
+NO_PLCC = replace(RECIPE, correlation_weight=0.0)
 
 
 def spot(brightness, row, column):
@@ -48,16 +50,12 @@ class Spots(Dataset):
 
     name, kind, fingerprint = "spots", "made up", "spots"
 
-    contents = None
-
     def __init__(self, count=10, contents=None):
         self.names = [f"{'ab'[i % 2]} {i}" for i in range(count)]
         self.contents = contents or self.names
         self.scores = pd.Series(SCORES[:count], index=self.names)
 
     def __getitem__(self, index):
-        if not 0 <= index < len(self):
-            raise IndexError(index)
         density = normalize_sum(np.kron(MAPS[index], np.ones((16, 16), np.float32)))
         rows, columns = np.nonzero(density > density.mean())
         fixations = np.column_stack([columns, rows])[::37].astype(float)
@@ -162,13 +160,19 @@ def test_both_losses_fall_and_a_run_killed_in_between_ends_with_the_same_weights
         train(start, IMAGES, SCORES, recipe, tmp_path / "cut", maps=MAPS, watch=kill)
     assert list(pd.read_csv(tmp_path / "cut" / "log.csv").epoch) == [1]
     again, log_again = train(start, IMAGES, SCORES, recipe, tmp_path / "cut", maps=MAPS)
-    pairs = zip(whole.state_dict().values(), again.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs) and log == log_again
+    assert equal(whole, again) and log == log_again
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"images": IMAGES / 255}, "must be BxHxWx3 uint8"),
+        ({"images": IMAGES[:0]}, "must be BxHxWx3 uint8"),
+        ({"images": IMAGES[:, :, :80]}, "squares that hold a crop of 64, not 96x80"),
+        ({"recipe": replace(RECIPE, crop_size=128)}, "squares that hold a crop of 128, not 96x96"),
+        ({"recipe": replace(RECIPE, crop_size=80)}, "multiple of 16 and crop_size of 32"),
+        ({"recipe": replace(RECIPE, batch_size=1)}, "a batch needs 2 images or more"),
+        ({"recipe": replace(NO_PLCC, batch_size=0)}, "a batch needs 1 images or more"),
         ({"maps": None}, "no maps to learn from"),
         ({"maps": MAPS[:, :5]}, r"maps must be \(12, 6, 6\)"),
         ({"maps": -MAPS}, "finite and non-negative"),
@@ -176,13 +180,12 @@ def test_both_losses_fall_and_a_run_killed_in_between_ends_with_the_same_weights
         ({"targets": np.full(12, np.nan)}, "12 images need as many finite targets"),
         ({"targets": SCORES[:5]}, "12 images need as many finite targets"),
         ({"targets": np.ones(12)}, "not all equal"),
-        ({"recipe": replace(RECIPE, crop_size=80)}, "multiple of 16 and crop_size of 32"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(tmp_path, baseline, change, message):
-    given = {"targets": SCORES, "recipe": RECIPE, "maps": MAPS} | change
+    given = {"images": IMAGES, "targets": SCORES, "recipe": RECIPE, "maps": MAPS} | change
     with pytest.raises(ValueError, match=message):
-        train(baseline, IMAGES, folder=tmp_path, **given)
+        train(baseline, folder=tmp_path, **given)
 
 
 # --- splits and repeats ---------------------------------------------------------------------
