@@ -148,10 +148,8 @@ def write_scene(root, *viewers):
 def test_scene_is_row_then_column_and_some_viewers_saw_nothing(tmp_path):
     write_scene(tmp_path, [[5.0, 70.0, 0.3, 0.1], [39.0, 2.5, 0.5, 0.2]], None)
     wide, tall = Scene(tmp_path)
-    assert (
-        wide.fixations.tolist() == [[70, 5], [2.5, 39]]
-        and tall.fixations.tolist() == [[10, 50]] * 2
-    )
+    assert wide.fixations.tolist() == [[70, 5], [2.5, 39]]
+    assert tall.fixations.tolist() == [[10, 50]] * 2
     assert wide.density[5, 70] > 100 * wide.density[5, 10]
     np.testing.assert_allclose(Scene(tmp_path, long_side=40)[1].fixations, [[20 / 3, 100 / 3]] * 2)
     photograph(tmp_path / "stimuli" / "003.jpg")
