@@ -12,7 +12,7 @@ from lib.losses import Recipe
 from lib.models.baseline import Baseline
 from lib.records import Dataset, Record
 
-RECIPE = Recipe(epochs=2, batch_size=4, image_size=64, crop_size=64, frozen_stages=3, lr_head=1e-2)
+RECIPE = Recipe(epochs=1, batch_size=4, image_size=64, crop_size=64, frozen_stages=3, lr_head=1e-2)
 
 
 @pytest.fixture(scope="module")
