@@ -56,12 +56,12 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data reproduce refresh results verify test lint lab book bench chaos plan train try lock clean check-notebooks
+.PHONY: help setup data reproduce refresh results verify test test-all lint lab book bench chaos plan train try lock clean check-notebooks
 
 help: ## print this
 	@echo 'Usage: make TARGET [PROFILE=sample|open|paper] [NB=01] [JOBS=n] [DATA_DIR=path]'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  %-11s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "  %-11s%s\n", $$1, $$2 }'
 	@echo
 	@echo '  PROFILE    sample, or one set of parameters, profiles/PROFILE.yaml (now: $(PROFILE))'
 	@echo '  DRY_RUN    1: reproduce PROFILE=paper on tiny data and random weights, in three minutes'
@@ -72,7 +72,7 @@ help: ## print this
 	@echo '  BOOK       1: setup installs what the book and its test need, too'
 	@echo '  PYTHON     the Python (3.11 or newer) that .venv is made with'
 	@echo '  IMAGES     the folder of your own pictures that try judges'
-	@echo '  ARGS       passed on by test, bench, chaos, try and lock'
+	@echo '  ARGS       passed on by test, test-all, bench, chaos, try and lock'
 
 setup: $(INSTALLED) $(if $(BOOK),$(BOOKED)) ## create .venv from the lock, or bring it up to date
 
@@ -101,7 +101,10 @@ results: $(INSTALLED) ## write RESULTS.md from the committed tables
 verify: $(INSTALLED) ## rerun PROFILE from nothing in a scratch folder; compare every table
 	@$(PY) -m lib verify $(FLAGS) $(NOTEBOOKS)
 
-test: $(INSTALLED) ## run the tests
+test: $(INSTALLED) ## run the tests, all but the slow ones
+	@$(PY) -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+
+test-all: $(INSTALLED) ## run all tests, as CI does
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and the hygiene of the notebooks

@@ -1,11 +1,22 @@
 """Fixtures that every test may use."""
 
+import os
+
+# As in the Makefile, before anything loads OpenMP: threads that wait busily keep the other worker
+# and the kernels of its notebooks from the core they wait on.
+os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+
 import matplotlib
 import pytest
 
 from lib.paths import data_dir
 
 matplotlib.use("Agg")
+
+
+def pytest_collection_modifyitems(items):
+    # Else one worker ends with the long ones, alone.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def test_every_benchmark_compares_what_it_says(monkeypatch, capsys):
     assert all(r["apart"] < 1e-9 for r in rows) and (rows or "pip inst" in capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_a_process_of_its_own_and_drawn(tmp_path, monkeypatch):
     held = np.ones(2 * 2**30, np.uint8)  # must not be counted as a child's
     table = masking_cost.in_fresh_processes([(1, 1)])

@@ -11,6 +11,8 @@ from benchmarks.dry_run import SCRATCH
 from lib import report
 from lib.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def figures():

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from lib import models
@@ -30,6 +31,7 @@ def fill(root):
     (root / "link.png").symlink_to(root / "gone.png")
 
 
+@pytest.mark.slow
 def test_a_strangers_folder_is_judged_and_its_bad_files_are_named(tmp_path, empty_cache):
     folder, out = tmp_path / "holiday {2024}", tmp_path / "out"
     fill(folder)
