@@ -38,7 +38,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 TOLERANCE = 0.02  # of a table's numbers on another processor, absolute plus relative
 Jobs = int | str | None  # processes, or a Dask scheduler's address
 # What a parameter can be, by what it is in the notebook; None (and JOBS) goes everywhere.
-KINDS = {int: (int,), float: (float, int), bool: (bool,), list: (list,), dict: (dict,)}
+KINDS = {kind: (kind,) for kind in (str, int, bool, list, dict)} | {float: (float, int)}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 

@@ -204,6 +204,7 @@ REFUSED = {
     "--set n": "--set n: expected NAME=VALUE",
     "--set m=1": r"--set: 00_start_here\.ipynb declares no parameter m; it",
     "--set SEED=a notebooks/02_saliency_masking.ipynb": "--set: SEED must be like 0, not 'a'",
+    "--set PROFILE=1 notebooks/02_saliency_masking.ipynb": "--set: PROFILE must be like 'sample', ",
     "--output /dev/null/x": "nothing can be written into",
     "--output notebooks": ".* would be overwritten",
     "--profile ../profiles/open": "No profile .*/open",
