@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError, features
 
 if find_spec("pillow_heif"):  # not asked for in requirements.in; who has it can read HEIC
     import_module("pillow_heif").register_heif_opener()
@@ -81,6 +81,7 @@ def read_image(path: str | Path) -> np.ndarray:
         raise FileNotFoundError(f"{what} at {path}{link}")
     if Path(path).suffix.lower() in RAW:  # TIFF reads the thumbnail of some
         raise ValueError(f"{path} is not a readable image (it is a camera's raw data); {CONVERT}")
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # importing pyiqa.data lets half a picture pass
     try:
         with Image.open(path) as picture:
             picture.load()

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from lib.images import as_rgb, check_batch, image_size, network_size, read_image, resize_image
 
@@ -14,6 +14,7 @@ COLOR = RNG.integers(0, 256, (11, 17, 3), dtype=np.uint8)
 JPEG = io.BytesIO()
 Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(JPEG, "JPEG")
 JPEG = JPEG.getvalue()
+ImageFile.LOAD_TRUNCATED_IMAGES = True  # as importing pyiqa.data leaves it
 GRAY_RGB = np.dstack([GRAY] * 3)
 SEEN_THROUGH = np.dstack([COLOR, np.full_like(GRAY, 255)])
 SEEN_THROUGH[:, 5:, 3] = 0

@@ -180,7 +180,7 @@ def test_sentences_of_notebook_01_are_those_of_the_committed_tables():
     first, second, center = before[["baseline-lite1", "baseline-lite0", "CenterPrior"]]
     assert f"are behind by CC ({first:.3f} and {second:.3f} against {center:.3f})" in text
     sizes = pd.read_csv(OPEN / "table1_scene_sizes.csv").query("method == 'baseline-lite0'")
-    sizes = sizes.set_index(["stage", "metric", "read"]).value["as extracted", "CC"]
+    sizes = sizes.set_index(["stage", "metric", "read"]).sort_index().value["as extracted", "CC"]
     small, large = sizes[["enlarged", "not enlarged"]]
     assert f"CC as extracted is {small:.3f}, on the others {large:.3f}; the prior is" in text
     light = pd.read_csv(OPEN / "table2.csv").query("method == 'Baseline' and metric == 'CC'")
