@@ -153,15 +153,18 @@ def thin_out() -> None:
     text.resblocks = text.resblocks[:2]  # of twelve, run anew for every picture
     prepare, judge = InferenceModel._prepare_inputs, InferenceModel.forward
 
+    def learned(metric: InferenceModel) -> bool:
+        return next(metric.net.parameters(), None) is not None
+
     def shrink(self: InferenceModel, *pair: object) -> list:
-        pair, network = prepare(self, *pair), any(True for _ in self.net.parameters())
-        return [F.interpolate(x, (64, 64)) if network and x is not None else x for x in pair]
+        pair, small = prepare(self, *pair), learned(self)
+        return [F.interpolate(x, (64, 64)) if small and x is not None else x for x in pair]
 
     def once(self: InferenceModel, target: torch.Tensor, *rest: object, **more: object) -> object:
-        if not any(True for _ in self.net.parameters()) or not hasattr(self, "judged"):
-            self.judged = True
-            return judge(self, target, *rest, **more)
-        return target.mean(dim=(1, 2, 3))  # as good as what random weights say of noise
+        if learned(self) and hasattr(self, "judged"):
+            return target.mean(dim=(1, 2, 3))  # as good as what random weights say of noise
+        self.judged = True
+        return judge(self, target, *rest, **more)
 
     InferenceModel._prepare_inputs = shrink  # SACID's pictures are as large as MS-SSIM wants
     InferenceModel.forward = once  # each network judges one batch in earnest

@@ -37,7 +37,7 @@ ENVIRONMENT |= {"OPENBLAS_NUM_THREADS": "1"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TOLERANCE = 0.02  # of a table's numbers on another processor, absolute plus relative
 Jobs = int | str | None  # processes, or a Dask scheduler's address
-# What a parameter can be, by its kind in the notebook ("all" or a list); None and JOBS pass.
+# What may replace a default of each kind (a text such as "all": a list too); None and JOBS pass.
 KINDS = {k: (k,) for k in (int, bool, list, dict)} | {float: (float, int), str: (str, list)}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 

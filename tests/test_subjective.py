@@ -1,5 +1,8 @@
 """Votes give back the utilities behind them, or an error."""
 
+from itertools import combinations
+
+import choix
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +16,17 @@ from lib.subjective import REFERENCE, count_votes, design_study, fit_scores, sco
 NAMES = [f"photo{k}" for k in range(60)]
 
 
+def random_counts(seed, items=12, number=3000):
+    """Counts of votes on random pairs, from normal utilities."""
+    rng = np.random.default_rng(seed)
+    utilities = rng.normal(0, 1, items)
+    a, b = rng.choice(np.array(list(combinations(range(items), 2))), number).T
+    first = rng.random(number) < 1 / (1 + np.exp(utilities[b] - utilities[a]))
+    counts = np.zeros((items, items))
+    np.add.at(counts, (np.where(first, a, b), np.where(first, b, a)), 1)
+    return pd.DataFrame(counts)
+
+
 def latent_utilities(seed, names=NAMES):
     """Utilities around the published means: sequences x (test cases and the reference)."""
     means = read_scores().groupby("test_case").subjective_score.mean()[TEST_CASES]
@@ -23,11 +37,20 @@ def latent_utilities(seed, names=NAMES):
 
 def test_bradley_terry_of_two_by_hand():
     # 3 of 4 votes: the difference is ln 3; its information n p q = 4 * 3/4 * 1/4
-    table = fit_scores(counts := pd.DataFrame([[0, 3], [1, 0]]))
+    table = fit_scores(pd.DataFrame([[0, 3], [1, 0]]))
     assert table.subjective_score.tolist() == pytest.approx([np.log(3), 0])
     assert table.standard_error.tolist() == pytest.approx([np.sqrt(4 / 3), 0])
     assert table.high[0] - np.log(3) == pytest.approx(1.96 * np.sqrt(4 / 3), rel=1e-4)
-    pd.testing.assert_frame_equal(fit_scores(counts, 0.5), table)  # alpha leaves it alone
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_scores_agree_with_a_direct_search(seed):
+    counts = random_counts(seed)
+    votes = [(i, j) for i in range(12) for j in range(12) for _ in range(int(counts.loc[i, j]))]
+    peer = choix.opt_pairwise(12, votes, alpha=0, tol=1e-8)
+    ours = fit_scores(counts)
+    np.testing.assert_allclose(ours.subjective_score, peer - peer.min(), atol=1e-4)
+    pd.testing.assert_frame_equal(fit_scores(counts, 0.5), ours)  # alpha leaves it alone
 
 
 @pytest.mark.parametrize(
